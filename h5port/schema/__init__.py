@@ -1,0 +1,1 @@
+"""The config document becomes a `Model`: one graph, whatever Keras wrote it."""

@@ -1,0 +1,453 @@
+"""Config documents of Keras 0 to 3 become `Model`s.
+
+Sources: `get_config` and `from_config` of Sequential, Container / Network / Functional and Graph in Keras 0.3.3,
+1.2.2, 2.2.4, tf.keras 2.4 and 2.15, and `functional.py`, `serialization_lib.py` of Keras 3.15.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from h5port.errors import refusal
+from h5port.schema import upgrade
+from h5port.schema.graph import Argument, Call, Constant, LayerConfig, Model, Ref, SliceValue, refs
+from h5port.schema.writer import FAMILIES, Writer
+
+_MODEL_CLASSES = ("Sequential", "Functional", "Graph")
+
+
+def parse_model(config: Any, writer: Writer) -> Model:
+    """The whole architecture. Raises H5PortError for documents that are none."""
+    return _Parser(writer).root(config)
+
+
+class _Parser:
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.generation = {"keras0": 0, "keras1": 1, "keras2": 2, "tf.keras": 2, "keras3": 3}[FAMILIES[writer.candidates[0].family]]
+        self.ids = itertools.count()
+        self.shared: dict[Any, LayerConfig] = {}  # shared_object_id -> the layer met first
+
+    def root(self, config: Any) -> Model:
+        if isinstance(config, list):
+            config = {"class_name": "Sequential", "config": config}
+        if not isinstance(config, dict) or ("class_name" not in config and self.generation > 0):
+            raise refusal(
+                "bad-config", "not an architecture: it has no class_name", file="config", remedy="give the JSON of model.to_json()"
+            )
+        layer = self.layer(config, "config" if self.generation == 0 else "")
+        if layer.model is None:
+            raise refusal(
+                "unknown-layer",
+                f"the model is of class {layer.class_name!r}, which is code of its own (a subclassed model): its graph is not in the file",
+                layer=layer.name,
+                remedy="h5port.state_dict or `h5port convert --raw` give its weights",
+            )
+        return layer.model
+
+    # ---- layers
+
+    def layer(self, entry: Any, place: str, name: str | None = None) -> LayerConfig:
+        """One entry of a config. `place` is its path in the document."""
+        class_name, raw = self._class_and_options(entry, place)
+        shared_id = entry.get("shared_object_id") if self.generation >= 2 else None
+        first = self.shared.get(shared_id) if shared_id is not None else None
+        if first is not None and first.class_name == upgrade.class_name(class_name):
+            return first
+        registered = entry.get("registered_name")
+        if ">" in class_name:
+            registered, class_name = class_name, class_name.split(">")[-1]
+        model = None
+        if _is_model(class_name, raw):
+            model = self.model(class_name, raw, place, entry)
+            options: dict[str, Any] = {}
+        else:
+            options = upgrade.options(upgrade.class_name(class_name), raw, self.generation)
+            options = {k: self._children(v, f"{place}.{k}") for k, v in options.items()}
+        own = raw if isinstance(raw, dict) else {}
+        dtype, quantization = _dtype(own.get("dtype"))
+        result = LayerConfig(
+            class_name=upgrade.class_name(class_name),
+            name=str(name or entry.get("name_", None) or self._name(entry, own, class_name)),
+            options=options,
+            place=place or "config",
+            id=next(self.ids),
+            module=str(entry.get("module") or ""),
+            registered_name=registered,
+            trainable=own.get("trainable", True) is not False,
+            dtype=dtype,
+            quantization=quantization,
+            batch_shape=self._batch_shape(class_name, own),
+            build_shape=(entry.get("build_config") or {}).get("input_shape") if self.generation == 3 else None,
+            model=model,
+        )
+        if shared_id is not None:
+            self.shared[shared_id] = result
+        return result
+
+    def _class_and_options(self, entry: Any, place: str) -> tuple[str, Any]:
+        if self.generation == 0 and isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            return entry["name"], {k: v for k, v in entry.items() if k != "name"}
+        if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and isinstance(entry.get("config"), dict | list):
+            return entry["class_name"], entry["config"]
+        raise refusal("bad-config", "a layer without class_name and config", file=place)
+
+    def _name(self, entry: dict[str, Any], own: dict[str, Any], class_name: str) -> str:
+        if self.generation == 0:
+            return str(own.get("custom_name") or class_name.lower())
+        return str(entry.get("name") or own.get("name") or class_name.lower())
+
+    def _children(self, value: Any, place: str) -> Any:
+        """Layers among the options (`layer`, `cell`, `cells`, an activation that is a layer) become LayerConfigs."""
+        if isinstance(value, list):
+            return [self._children(v, f"{place}[{i}]") for i, v in enumerate(value)]
+        if self.generation == 0:
+            is_layer = isinstance(value, dict) and isinstance(value.get("name"), str) and "trainable" in value
+        else:
+            is_layer = isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict | list)
+            is_layer = is_layer and place.rsplit(".", 1)[-1].split("[")[0] in ("layer", "backward_layer", "cell", "cells", "activation", "layers")
+        return self.layer(value, place) if is_layer else value
+
+    def _batch_shape(self, class_name: str, own: dict[str, Any]) -> tuple[int | None, ...] | None:
+        for key in ("batch_shape", "batch_input_shape"):
+            if isinstance(own.get(key), list):
+                return tuple(own[key])
+        if self.generation > 1:
+            return None
+        if class_name == "Embedding":
+            return (None, own.get("input_length")) if "input_dim" in own else None
+        if isinstance(own.get("input_shape"), list):
+            return (None, *own["input_shape"])
+        if own.get("input_dim") is not None:
+            return (None, own["input_length"], own["input_dim"]) if "input_length" in own else (None, own["input_dim"])
+        return None
+
+    # ---- models
+
+    def model(self, class_name: str, raw: Any, place: str, entry: dict[str, Any]) -> Model:
+        own = raw if isinstance(raw, dict) else {"layers": raw, "name": entry.get("name")}
+        base = f"{place}.config" if place else "config"
+        name = str(own.get("custom_name") or own.get("name") or class_name.lower())
+        if self.generation == 0:
+            name, base = str(own.get("custom_name") or class_name.lower()), place
+        trainable = own.get("trainable", True) is not False
+        if class_name == "Sequential":
+            return self._sequential(name, own["layers"], base, trainable, own)
+        if class_name == "Graph":
+            return self._graph(name, own, base, trainable)
+        return self._functional(name, own, base, trainable)
+
+    def _sequential(self, name: str, entries: list[Any], base: str, trainable: bool, own: dict[str, Any]) -> Model:
+        layers: dict[str, LayerConfig] = {}
+        calls: list[Call] = []
+        inputs: list[Ref] = []
+        value: Argument = None
+        for i, entry in enumerate(entries):
+            place = f"{base}.layers[{i}]" if isinstance(own.get("name"), str) or self.generation in (0, 3) else f"{base}[{i}]"
+            class_name, raw = self._class_and_options(entry, place)
+            if class_name == "Merge" and isinstance(raw, dict) and isinstance(raw.get("layers"), list):
+                value = [self._branch(b, f"{place}.layers[{k}]", layers, calls, inputs) for k, b in enumerate(raw["layers"])]
+                entry = {**entry, "config": {k: v for k, v in raw.items() if k != "layers"}}
+                if self.generation == 0:
+                    entry = {k: v for k, v in entry.items() if k not in ("layers", "config")}
+            layer = _unique(self.layer(entry, place), layers)
+            layers[layer.name] = layer
+            if layer.class_name == "InputLayer":
+                value = Ref(layer.name, 0, 0)
+                inputs.append(value)
+                continue
+            if value is None:
+                value = self._implied_input(layer, layers, inputs, own)
+            calls.append(Call(layer.name, sum(c.layer == layer.name for c in calls), (value,), {}))
+            value = Ref(layer.name, calls[-1].call, None)
+        if value is None:
+            raise refusal("unsupported-graph", "a Sequential model without layers", file=base, layer=name)
+        outputs = value if isinstance(value, Ref) else None
+        return Model(
+            name=name,
+            class_name="Sequential",
+            layers=layers,
+            calls=tuple(calls),
+            inputs=inputs[0] if len(inputs) == 1 else inputs,
+            outputs=outputs,
+            trainable=trainable,
+        )
+
+    def _branch(self, entry: Any, place: str, layers: dict[str, LayerConfig], calls: list[Call], inputs: list[Ref]) -> Argument:
+        """A branch of a Keras 1 Merge at the head of a Sequential: its layers are the outer model's own."""
+        branch = self.layer(entry, place)
+        if branch.model is None:  # a bare layer that knows its input shape
+            branch_model = self._sequential(branch.name, [entry], place, True, {})
+        else:
+            branch_model = branch.model
+        renamed: dict[str, str] = {}
+        for key, layer in branch_model.layers.items():
+            unique = _unique(layer, layers)
+            layers[unique.name] = unique
+            renamed[key] = unique.name
+
+        def outer(argument: Argument) -> Argument:
+            if isinstance(argument, Ref):
+                return Ref(renamed[argument.layer], argument.call, argument.tensor)
+            return [outer(a) for a in argument] if isinstance(argument, list | tuple) else argument
+
+        for call in branch_model.calls:
+            calls.append(Call(renamed[call.layer], call.call, tuple(outer(a) for a in call.args), {k: outer(v) for k, v in call.kwargs.items()}))
+        inputs.extend(refs(outer(branch_model.inputs)))
+        return outer(branch_model.outputs)
+
+    def _implied_input(self, layer: LayerConfig, layers: dict[str, LayerConfig], inputs: list[Ref], own: dict[str, Any]) -> Argument:
+        """The input that a Sequential without InputLayer has: its shape stands in the first layer."""
+        inner = _first_layer(layer)
+        model = inner.model
+        if model is not None:
+            shapes = [model.layers[r.layer].batch_shape for r in refs(model.inputs)]
+            dtypes = [model.layers[r.layer].dtype for r in refs(model.inputs)]
+        else:
+            built = own.get("build_input_shape") or inner.build_shape
+            shape = inner.batch_shape or (tuple(built) if isinstance(built, list) and not any(isinstance(b, list) for b in built) else None)
+            shapes, dtypes = [shape], [None]
+        made = []
+        for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
+            name = f"{layer.name}_input" + (f"_{i}" if i else "")
+            layers[name] = LayerConfig(
+                class_name="InputLayer", name=name, options={}, place=layer.place, id=next(self.ids), batch_shape=shape, dtype=dtype
+            )
+            made.append(Ref(name, 0, 0))
+        inputs.extend(made)
+        return made[0] if len(made) == 1 else made
+
+    def _functional(self, name: str, own: dict[str, Any], base: str, trainable: bool) -> Model:
+        layers: dict[str, LayerConfig] = {}
+        nodes: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+        names = {str(e.get("name") or (e.get("config") or {}).get("name")) for e in own["layers"]}
+        for i, entry in enumerate(own["layers"]):
+            place = f"{base}.layers[{i}]"
+            layer = self.layer(entry, place, name=entry.get("name"))
+            if layer.name in layers:
+                raise refusal("bad-config", f"two layers are called {layer.name!r}", file=place)
+            layers[layer.name] = layer
+            nodes[layer.name] = [self._node(n, names, f"{place}.inbound_nodes[{k}]") for k, n in enumerate(entry.get("inbound_nodes") or [])]
+        rank = self._node_ranks(layers, nodes, own)
+
+        def resolve(argument: Argument) -> Argument:
+            return _map_refs(argument, lambda r: Ref(r.layer, rank(r), r.tensor))
+
+        calls = [
+            Call(n, k, tuple(resolve(a) for a in args), {key: resolve(v) for key, v in kwargs.items()})
+            for n, of in nodes.items()
+            if layers[n].class_name != "InputLayer"
+            for k, (args, kwargs) in enumerate(of)
+        ]
+        inputs, outputs = (resolve(self._ends(own[key], names)) for key in ("input_layers", "output_layers"))
+        return Model(
+            name=name,
+            class_name="Functional",
+            layers=layers,
+            calls=tuple(_in_order(calls, layers, base)),
+            inputs=inputs,
+            outputs=outputs,
+            trainable=trainable,
+        )
+
+    def _node_ranks(self, layers: dict[str, LayerConfig], nodes: dict[str, Any], own: dict[str, Any]) -> Any:
+        """The function from a reference to the number of the call that it means.
+
+        A nested model of Keras 1 and 2 has node 0 from its own construction, so its first call outside is node 1.
+        """
+
+        def rank(ref: Ref) -> int:
+            if ref.layer not in layers:
+                raise refusal("bad-config", f"a node refers to the layer {ref.layer!r}, which is not there", layer=ref.layer)
+            layer = layers[ref.layer]
+            first = self.writer.rule("nested_first_node") if layer.model is not None else 0
+            count = max(1, len(nodes[ref.layer]))
+            call = ref.call - first
+            if not 0 <= call < count:
+                raise refusal("bad-config", f"a node refers to call {ref.call} of a layer that is called {count} times", layer=ref.layer)
+            return int(call)
+
+        return rank
+
+    def _ends(self, value: Any, names: set[str]) -> Argument:
+        """`input_layers` or `output_layers`: a triple, a list of them, or a dict; a list of one means that one."""
+        found = self._argument(value, names)
+        return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Ref) else found
+
+    def _node(self, node: Any, names: set[str], place: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """One entry of inbound_nodes -> positional arguments and keyword arguments."""
+        if isinstance(node, dict) and "args" in node and "kwargs" in node:
+            return tuple(self._argument(a, names) for a in node["args"]), {k: self._argument(v, names) for k, v in node["kwargs"].items()}
+        if isinstance(node, dict):  # a layer that is called on a dict of tensors
+            return ({k: self._argument(v, names) for k, v in node.items()},), {}
+        if _is_reference(node, names) or _is_constant(node):
+            node = [node]
+        kwargs: dict[str, Any] = {}
+        args = []
+        for ref in node:
+            if len(ref) > 3 and isinstance(ref[3], dict):
+                kwargs = {k: self._argument(v, names) for k, v in ref[3].items()}
+            args.append(Constant(ref[2]) if _is_constant(ref) else Ref(ref[0], ref[1], ref[2]))
+        return (args[0] if len(args) == 1 else args,), kwargs
+
+    def _argument(self, value: Any, names: set[str]) -> Argument:
+        if self.generation == 3 and isinstance(value, dict) and "class_name" in value:
+            return self._keras3_value(value, names)
+        if _is_reference(value, names):
+            return Ref(value[0], value[1], value[2])
+        if isinstance(value, list):
+            return [self._argument(v, names) for v in value]
+        if isinstance(value, dict):
+            return {k: self._argument(v, names) for k, v in value.items()}
+        return value
+
+    def _keras3_value(self, value: dict[str, Any], names: set[str]) -> Argument:
+        config = value.get("config")
+        match value["class_name"]:
+            case "__keras_tensor__":
+                layer, node, tensor = config["keras_history"]  # type: ignore[index]
+                return Ref(layer, node, tensor)
+            case "__tensor__" | "__numpy__":
+                return Constant(config["value"], config.get("dtype"))  # type: ignore[index, union-attr]
+            case "__slice__":
+                parts = [self._argument(config[k], names) for k in ("start", "stop", "step")]  # type: ignore[index]
+                return SliceValue(*parts)
+            case "__ellipsis__":
+                return ...
+            case "__lambda__":
+                raise refusal("lambda", "a Python function among the arguments of a call; it is not executed")
+            case _:
+                return value
+
+    def _graph(self, name: str, own: dict[str, Any], base: str, trainable: bool) -> Model:
+        """The Graph model of Keras 0 and 1.0: named nodes, each with its inputs and how they are merged."""
+        layers: dict[str, LayerConfig] = {}
+        calls: list[Call] = []
+        value: dict[str, Ref] = {}
+
+        def add(layer: LayerConfig, argument: Argument) -> Ref:
+            layers[layer.name] = layer
+            calls.append(Call(layer.name, 0, (argument,), {}))
+            return Ref(layer.name, 0, None)
+
+        def joined(node: dict[str, Any]) -> Argument:
+            if not node.get("inputs"):
+                return value[node["input"]]
+            options = {"mode": node.get("merge_mode"), "concat_axis": node.get("concat_axis", -1), "dot_axes": node.get("dot_axes", -1)}
+            merge = LayerConfig(
+                class_name="Merge", name=f"merge_inputs_for_{node['name']}", options=options, place=f"{base}.node_config", id=next(self.ids)
+            )
+            return add(merge, [value[n] for n in node["inputs"]])
+
+        inputs: dict[str, Ref] = {}
+        for entry in own["input_config"]:
+            shape = entry.get("input_shape")
+            dtype = "int32" if str(entry.get("dtype", "")).startswith("int") else None
+            layers[entry["name"]] = LayerConfig(
+                class_name="InputLayer",
+                name=entry["name"],
+                options={},
+                place=f"{base}.input_config",
+                id=next(self.ids),
+                dtype=dtype,
+                batch_shape=None if shape is None else (None, *shape),
+            )
+            inputs[entry["name"]] = value[entry["name"]] = Ref(entry["name"], 0, 0)
+        known: dict[str, Ref] = {}
+        for node in own["node_config"]:
+            if node["name"] not in own["nodes"]:
+                raise refusal("bad-config", f"the node {node['name']!r} has no layer", file=base)
+            layer = self.layer(own["nodes"][node["name"]], f"{base}.nodes.{node['name']}", name=node["name"] if self.generation == 0 else None)
+            value[node["name"]] = known[layer.name] = add(layer, joined(node))
+        outputs: dict[str, Argument] = {}
+        for node in own["output_config"]:
+            outputs[node["name"]] = joined(node) if node.get("inputs") else value[node["input"]]
+        return Model(
+            name=name,
+            class_name="Graph",
+            layers=layers,
+            calls=tuple(calls),
+            inputs={n: inputs[n] for n in own.get("input_order") or inputs},
+            outputs={n: outputs[n] for n in own.get("output_order") or outputs},
+            trainable=trainable,
+        )
+
+
+def _is_model(class_name: str, raw: Any) -> bool:
+    if upgrade.class_name(class_name) not in _MODEL_CLASSES:
+        return False
+    return isinstance(raw, list) or (isinstance(raw, dict) and (isinstance(raw.get("layers"), list) or "node_config" in raw))
+
+
+def _dtype(value: Any) -> tuple[str | None, str | None]:
+    """The name of a dtype or policy, and the mode of quantisation."""
+    if isinstance(value, dict):
+        config = value.get("config") or {}
+        name = config.get("name") or config.get("source_name")
+        return (name if isinstance(name, str) else None), config.get("mode")
+    if isinstance(value, str) and "_from_" in value:
+        mode, _, name = value.partition("_from_")
+        return name, mode
+    return (value, None) if isinstance(value, str) else (None, None)
+
+
+def _unique(layer: LayerConfig, taken: dict[str, LayerConfig]) -> LayerConfig:
+    """Names repeat in Keras 0; number them."""
+    import msgspec
+
+    name, n = layer.name, 0
+    while name in taken:
+        n += 1
+        name = f"{layer.name}_{n}"
+    return layer if n == 0 else msgspec.structs.replace(layer, name=name)
+
+
+def _first_layer(layer: LayerConfig) -> LayerConfig:
+    """The layer whose options hold the input shape: a wrapper's own, else that of what it wraps."""
+    inner = layer.options.get("layer")
+    return _first_layer(inner) if isinstance(inner, LayerConfig) and layer.batch_shape is None and inner.model is None else layer
+
+
+def _is_reference(value: Any, names: set[str]) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and value[0] in names
+        and all(isinstance(v, int) and not isinstance(v, bool) for v in value[1:3])
+    )
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, list) and len(value) in (3, 4) and value[0] == "_CONSTANT_VALUE"
+
+
+def _map_refs(argument: Argument, change: Any) -> Argument:
+    if isinstance(argument, Ref):
+        return change(argument)
+    if isinstance(argument, list):
+        return [_map_refs(a, change) for a in argument]
+    if isinstance(argument, dict):
+        return {k: _map_refs(v, change) for k, v in argument.items()}
+    if isinstance(argument, SliceValue):
+        return SliceValue(*(_map_refs(a, change) for a in (argument.start, argument.stop, argument.step)))
+    return argument
+
+
+def _in_order(calls: list[Call], layers: dict[str, LayerConfig], base: str) -> Iterator[Call]:
+    """The calls, each after those that it needs, otherwise in the order of the config."""
+    done = {(n, 0) for n, layer in layers.items() if layer.class_name == "InputLayer"}
+    waiting = list(calls)
+    while waiting:
+        left = []
+        for call in waiting:
+            if all((r.layer, r.call) in done for r in refs([*call.args, call.kwargs])):
+                done.add((call.layer, call.call))
+                yield call
+            else:
+                left.append(call)
+        if len(left) == len(waiting):
+            raise refusal("unsupported-graph", f"layers that wait for each other: {sorted({c.layer for c in left})[:5]}", file=base)
+        waiting = left

@@ -1,0 +1,135 @@
+"""Old names become the newest: tables of class and option names (FORMATS: config dialects)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Class names of other releases -> today's.
+CLASSES = {
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "Convolution3D": "Conv3D",
+    "AtrousConvolution1D": "Conv1D",
+    "AtrousConvolution2D": "Conv2D",
+    "Deconvolution2D": "Conv2DTranspose",
+    "SeparableConvolution2D": "SeparableConv2D",
+    "SeparableConvolution1D": "SeparableConv1D",
+    "SyncBatchNormalization": "BatchNormalization",
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "LSTMV2": "LSTM",
+    "GRUV2": "GRU",
+    "AvgPool1D": "AveragePooling1D",
+    "MaxPool1D": "MaxPooling1D",
+    "GlobalMaxPool1D": "GlobalMaxPooling1D",
+    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    "Network": "Functional",
+    "Model": "Functional",
+    "Container": "Functional",
+    "ThresholdedLinear": "ThresholdedLinear",
+}
+
+# Option names of Keras 0 and 1 -> today's, for all classes.
+_KERAS1: dict[str, str] = {
+    "nb_filter": "filters",
+    "filter_length": "kernel_size",
+    "subsample_length": "strides",
+    "subsample": "strides",
+    "border_mode": "padding",
+    "dim_ordering": "data_format",
+    "bias": "use_bias",
+    "init": "kernel_initializer",
+    "inner_init": "recurrent_initializer",
+    "inner_activation": "recurrent_activation",
+    "forget_bias_init": "unit_forget_bias",
+    "W_regularizer": "kernel_regularizer",
+    "U_regularizer": "recurrent_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+    "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout",
+    "consume_less": "implementation",
+    "p": "rate",
+    "sigma": "stddev",
+    "pool_length": "pool_size",
+    "stride": "strides",
+    "atrous_rate": "dilation_rate",
+}
+
+# The same for one class; "" drops a key that says nothing about the numbers.
+_KERAS1_CLASS: dict[str, dict[str, str]] = {
+    "Dense": {"output_dim": "units", "input_dim": ""},
+    "TimeDistributedDense": {"output_dim": "units", "input_dim": "", "input_length": ""},
+    "MaxoutDense": {"output_dim": "units", "input_dim": ""},
+    "Highway": {"input_dim": "", "transform_bias": ""},
+    "LSTM": {"output_dim": "units", "input_dim": "", "input_length": ""},
+    "GRU": {"output_dim": "units", "input_dim": "", "input_length": ""},
+    "SimpleRNN": {"output_dim": "units", "input_dim": "", "input_length": ""},
+    "Embedding": {"init": "embeddings_initializer", "dropout": "", "input_length": ""},
+    "UpSampling1D": {"length": "size"},
+    "Conv1D": {"input_dim": "", "input_length": ""},
+    "Activation": {"beta": ""},
+    "PReLU": {"init": "alpha_initializer", "weights": ""},
+    "ParametricSoftplus": {"weights": ""},
+    "SReLU": {"weights": ""},
+    "BatchNormalization": {"weights": ""},
+}
+
+# Options of Keras 2 whose names changed in Keras 3.
+_KERAS2_CLASS: dict[str, dict[str, str]] = {
+    "LeakyReLU": {"alpha": "negative_slope"},
+    "ReLU": {"alpha": "negative_slope"},
+    "Embedding": {"input_length": ""},
+}
+
+# Spellings of values.
+_VALUES: dict[str, dict[Any, Any]] = {
+    "data_format": {"tf": "channels_last", "th": "channels_first", "default": None},
+    "implementation": {"cpu": 0, "mem": 1, "gpu": 2},
+}
+
+# Keys that every layer may have and that change no number at inference: how weights began, what training
+# adds to the loss, how they were compiled. (`trainable`, `dtype` and shapes are read before.)
+INERT = frozenset(
+    "name trainable dtype custom_name cache_enabled batch_input_shape batch_shape input_shape input_dtype sparse ragged optional "
+    "kernel_initializer recurrent_initializer bias_initializer embeddings_initializer alpha_initializer beta_initializer gamma_initializer "
+    "moving_mean_initializer moving_variance_initializer kernel_regularizer recurrent_regularizer bias_regularizer embeddings_regularizer "
+    "alpha_regularizer beta_regularizer gamma_regularizer activity_regularizer kernel_constraint recurrent_constraint bias_constraint "
+    "embeddings_constraint alpha_constraint beta_constraint gamma_constraint gamma_init beta_init batch_size "
+    "seed build_config compile_config lora_rank lora_alpha quantization_config "
+    "depthwise_initializer pointwise_initializer depthwise_regularizer pointwise_regularizer depthwise_constraint pointwise_constraint".split()
+)
+
+
+def class_name(name: str) -> str:
+    return CLASSES.get(name, name)
+
+
+def options(class_name: str, raw: dict[str, Any], generation: int) -> dict[str, Any]:
+    """The options under their newest names. `generation` is the writer's first digit (0 to 3)."""
+    names: dict[str, str] = {}
+    if generation <= 1:
+        names = {**_KERAS1, **_KERAS1_CLASS.get(class_name, {})}
+    if generation <= 2:
+        names = {**names, **_KERAS2_CLASS.get(class_name, {})}
+    result: dict[str, Any] = {}
+    for key, value in raw.items():
+        new = names.get(key, key)
+        if new and (new not in result or result[new] is None):
+            result[new] = _spelling(new, value)
+    if generation <= 1:
+        _join_kernel_size(result)
+    return result
+
+
+def _spelling(key: str, value: Any) -> Any:
+    table = _VALUES.get(key, {})
+    return table.get(value, value) if isinstance(value, str) else value
+
+
+def _join_kernel_size(options: dict[str, Any]) -> None:
+    """Keras 1 names the sides of a kernel one by one."""
+    sides = [k for k in ("kernel_dim1", "kernel_dim2", "kernel_dim3", "nb_row", "nb_col") if k in options]
+    if sides:
+        options["kernel_size"] = [options.pop(k) for k in sides]

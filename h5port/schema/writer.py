@@ -1,0 +1,251 @@
+"""Who wrote the file, and what its words mean: the tables of what differs by Keras version and backend.
+
+A config carries names, not definitions. Each row of `RULES` says since which release a name has which meaning.
+Sources: the packages of Keras 0.3.3, 1.0.8, 1.2.2, 2.0.8, 2.1.6, 2.2.4, 2.3.1, TensorFlow 1.15 to 2.15, tf_keras
+2.21 and Keras 3.0.5 to 3.15.1, each run with the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from h5port.archive import Archive
+from h5port.errors import refusal
+
+FAMILIES = ("keras0", "keras1", "keras2", "tf.keras", "keras3")
+
+
+class Release(msgspec.Struct, frozen=True, order=True):
+    """A release of one family; releases are ordered as their meanings follow one another."""
+
+    family: int
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        name = "tf.keras" if FAMILIES[self.family] == "tf.keras" else "keras"
+        return f"{name}-{'.'.join(map(str, self.version))}"
+
+
+def release(text: str) -> Release:
+    """'0.3', '1.2.2', '2.2.4', 'tf-2.12', '3.4.1' -> the release."""
+    tf, _, version = text.rpartition("-")
+    numbers = tuple(int(n) for n in version.split("."))
+    return Release(FAMILIES.index("tf.keras") if tf else {0: 0, 1: 1, 2: 2, 3: 4}[numbers[0]], numbers)
+
+
+# The releases whose files people have: where a file does not name its writer, these are the candidates.
+KNOWN = tuple(
+    release(r)
+    for r in (
+        "0.3.3 1.0.8 1.1.2 1.2.2 2.0.8 2.1.6 2.2.4 2.3.1 tf-1.13 tf-1.15 tf-2.0 tf-2.2 tf-2.4 tf-2.8 tf-2.12 tf-2.13 tf-2.15 tf-2.21 "
+        "3.0.5 3.3.3 3.4.1 3.6.0 3.9.2 3.12.0 3.15.1"
+    ).split()
+)
+
+# rule -> {first release with this meaning: meaning}; a meaning that hangs on the backend is a dict of its own.
+RULES: dict[str, dict[str, Any]] = {
+    # clip(0.2 x + 0.5, 0, 1) or clip(x / 6 + 0.5, 0, 1); relu(x, alpha, max) without or with a lower bound
+    "hard_sigmoid": {"0.1": "hard_sigmoid_fifth", "3.0": "hard_sigmoid"},
+    # the mask of a merge layer of which some inputs are masked: "and" of the masks there are; none ("stop");
+    # "or" of the masks if all inputs have one
+    "merge_mask": {"0.1": "and", "3.0": "stop", "3.4.1": "or"},
+    # what happens to a mask at a layer that cannot handle it
+    "unsupported_mask": {"0.1": "refuse", "tf-1.13": "stop"},
+    "dense_mask": {"0.1": "refuse", "2.0": "pass"},
+    # output of masked steps of Bidirectional(return_sequences=True)
+    "bidirectional_masked_output": {"0.1": "hold", "tf-1.13": "zero"},
+    # output of masked steps before the first valid one, when a state was given
+    "masked_start": {
+        "0.1": {"theano": "zeros", "tensorflow": "state"},
+        "2.0": {"theano": "zeros", "tensorflow": "state"},
+        "2.3": {"theano": "zeros", "tensorflow": "zeros"},
+        "tf-1.13": "zeros",
+    },
+    # a mask that comes from the layer before, when initial states are passed as tensors
+    "mask_with_initial_state": {"0.1": "keep", "3.0": "drop"},
+    # a stateful layer that is given an initial state: taken at each call, or only while its own is still zero
+    "stateful_initial_state": {"0.1": "given", "tf-1.13": "given-while-zero", "3.0": "given"},
+    # BatchNormalization's fourth array
+    "batchnorm_spread": {"0.1": "std", "1.0": "variance"},
+    # the fused kernel raises a smaller epsilon for inputs of four axes
+    "batchnorm_fused_epsilon": {
+        "0.1": 0.0,
+        "2.0": {"theano": 0.0, "tensorflow": 1.001e-5},
+        "tf-1.13": 0.0,
+    },
+    # a masked Softmax: a large negative number is added, or masked places are left out of the sum
+    "softmax_mask": {"0.1": "ignore", "tf-2.4": "add", "3.13.1": "where"},
+    # convolution kernels of Theano are flipped in space
+    "kernels": {"0.1": {"theano": "flipped", "tensorflow": "plain"}, "tf-1.13": "plain"},
+    # where the odd cell of padding "same" goes
+    "same_padding": {"0.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
+    # layouts of stored variables
+    "rnn_variables": {"0.1": "gates", "2.0": "joined"},
+    "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
+    # nested models have a node of their own from being built
+    "nested_first_node": {"0.1": 1, "3.0": 0},
+    # relu with a ceiling, of Theano: no floor
+    "relu_ceiling": {"0.1": {"theano": "min", "tensorflow": "clip"}, "2.0": "clip"},
+    # the layer `merge` cos: an epsilon under the root
+    "cos_epsilon": {"0.1": 0.0, "1.0": 1e-7},
+}
+
+# (class, option) -> {first release with this default: default}; where no row stands, the declaration's default
+# held for all releases that have the option.
+DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("LSTM", "recurrent_activation"): {"0.1": "hard_sigmoid", "2.3": "sigmoid", "tf-1.13": "hard_sigmoid", "tf-2.0": "sigmoid"},
+    ("GRU", "recurrent_activation"): {"0.1": "hard_sigmoid", "2.3": "sigmoid", "tf-1.13": "hard_sigmoid", "tf-2.0": "sigmoid"},
+    ("GRU", "reset_after"): {"0.1": False, "tf-2.0": True},
+    ("BatchNormalization", "epsilon"): {"0.1": 1e-6, "1.0": 1e-5, "1.1": 1e-3},
+    ("BatchNormalization", "momentum"): {"0.1": 0.9, "1.0": 0.99},
+}
+for _cell in ("LSTM", "GRU"):
+    DEFAULTS[(f"{_cell}Cell", "recurrent_activation")] = DEFAULTS[(_cell, "recurrent_activation")]
+DEFAULTS[("GRUCell", "reset_after")] = DEFAULTS[("GRU", "reset_after")]
+
+
+class Writer(msgspec.Struct, frozen=True, kw_only=True):
+    """The Keras that a file comes from: one release, or all that it can have been. `backend` None: not told."""
+
+    candidates: tuple[Release, ...]
+    backend: str | None = None
+    named: str | None = None
+
+    @property
+    def family(self) -> str:
+        """The family, where there is no doubt; otherwise the eldest candidate's."""
+        return FAMILIES[self.candidates[0].family]
+
+    @property
+    def is_keras3(self) -> bool:
+        return self.family == "keras3"
+
+    def __str__(self) -> str:
+        if len(self.candidates) == 1:
+            return str(self.candidates[0]) + (f" ({self.backend})" if self.backend else "")
+        return f"{self.candidates[0]} to {self.candidates[-1]}"
+
+    def rule(self, name: str) -> Any:
+        """The meaning of `name` for this writer; refused when the file leaves it open."""
+        return self._meaning(RULES[name], name)
+
+    def default(self, class_name: str, option: str) -> Any:
+        """The writer's default of an option that the config does not name; KeyError if no row says so."""
+        return self._meaning(DEFAULTS[(class_name, option)], f"the default of {class_name}.{option}")
+
+    def _meaning(self, row: dict[str, Any], what: str) -> Any:
+        meanings = {r: _at(row, r) for r in self.candidates}
+        first = next(iter(meanings.values()))
+        if any(m != first for m in meanings.values()):
+            raise refusal(
+                "ambiguous-writer",
+                f"{what} differs between the Kerases that can have written this file: " + _choices(meanings),
+                remedy="say which one it was: --writer " + ", ".join(str(r) for r in _one_each(meanings)),
+            )
+        if not isinstance(first, dict):
+            return first
+        if self.backend in first:
+            return first[self.backend]
+        if len({json.dumps(v) for v in first.values()}) == 1:
+            return next(iter(first.values()))
+        raise refusal(
+            "ambiguous-backend",
+            f"{what} differs between the backends of {self}: {first}",
+            remedy=f"say which one it was: --source-backend {'|'.join(first)}",
+        )
+
+
+def _at(row: dict[str, Any], at: Release) -> Any:
+    since = [(release(r), meaning) for r, meaning in row.items() if release(r) <= at]
+    return max(since, key=lambda s: s[0])[1]
+
+
+def _choices(meanings: dict[Release, Any]) -> str:
+    return "; ".join(f"{r}: {m}" for r, m in meanings.items() if r in _one_each(meanings))
+
+
+def _one_each(meanings: dict[Release, Any]) -> list[Release]:
+    """One release, the newest, for each meaning."""
+    return sorted({json.dumps(m): r for r, m in meanings.items()}.values())
+
+
+def parse_version(version: str) -> Release | None:
+    """The release of a `keras_version` as files carry it: '1.2.2', '2.2.4-tf', '2.4.0', '3.15.1'."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if not match:
+        return None
+    numbers = tuple(int(n) for n in match.groups() if n is not None)
+    if numbers[0] > 3:
+        return None
+    # stand-alone Keras 2 ended with 2.3.1; TensorFlow's own says "-tf", and from 2.4 on there is no other
+    tf = "-tf" in version or (2, 4) <= numbers[:2] < (3, 0)
+    return Release(FAMILIES.index("tf.keras") if tf else {0: 0, 1: 1, 2: 2, 3: 4}[numbers[0]], numbers)
+
+
+def parse_writer(text: str) -> Release:
+    """`--writer NAME-VERSION`: keras-2.2.4, tf.keras-2.2, tf_keras-2.21, keras-3.15.1."""
+    match = re.fullmatch(r"(keras|tf\.?_?keras|tensorflow|tf)-(\d+(?:\.\d+)*)(?:-.*)?", text.strip(), re.IGNORECASE)
+    found = parse_version(match[2] if match[2].count(".") else match[2] + ".0") if match else None
+    if not match or not found:
+        raise refusal("bad-argument", f"--writer {text!r} is not NAME-VERSION", remedy="such as keras-2.2.4 or tf.keras-2.8")
+    if match[1].lower() != "keras":
+        return Release(FAMILIES.index("tf.keras"), found.version)
+    return found
+
+
+def find_writer(archive: Archive, config: Any, *, writer: str | None, source_backend: str) -> Writer:
+    """The writer: as told by the user, else by the file, else all that the config's form allows."""
+    document = config if isinstance(config, dict) else {}
+    version = document.get("keras_version") or archive.mark.version
+    backend = document.get("backend") or archive.mark.backend
+    if writer is not None:
+        candidates: tuple[Release, ...] = (parse_writer(writer),)
+    else:
+        named = parse_version(version) if isinstance(version, str) else None
+        candidates = (named,) if named else tuple(r for r in KNOWN if FAMILIES[r.family] in _families(document, config))
+        if archive.container == "h5-full" and not version:
+            # only Keras 1 writes a full file that does not name its version
+            candidates = tuple(r for r in candidates if r.family <= 1) or candidates
+    return Writer(candidates=candidates, backend=_backend(source_backend, backend, archive, candidates), named=version)
+
+
+def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release, ...]) -> str | None:
+    if asked not in ("auto", "tensorflow", "theano"):
+        raise refusal("bad-argument", f"--source-backend {asked!r}", remedy="one of auto, tensorflow, theano")
+    if asked != "auto":
+        return asked
+    if FAMILIES[candidates[-1].family] in ("tf.keras", "keras3"):
+        return "tensorflow"  # where the backends of Keras 3 differ, TensorFlow's numbers are the meaning
+    if isinstance(named, str):
+        return "theano" if named == "theano" else "tensorflow"
+    weights = [n for a in archive.attributes.values() for n in a.get("weight_names") or []]
+    if weights:  # TensorFlow's names end in ":0", Theano's do not
+        return "tensorflow" if any(re.search(r":\d+$", str(n)) for n in weights) else "theano"
+    return None
+
+
+_KERAS1_WORDS = '"(output_dim|nb_filter|inner_activation|border_mode|W_regularizer|subsample|dim_ordering|input_dtype)"'
+_KERAS1_CLASSES = (
+    "Convolution1D Convolution2D Convolution3D Merge AtrousConvolution1D AtrousConvolution2D Deconvolution2D TimeDistributedDense "
+    "MaxoutDense Highway ParametricSoftplus SReLU SeparableConvolution2D"
+).split()
+
+
+def _families(document: dict[str, Any], config: Any) -> tuple[str, ...]:
+    """The families that can have written a config which does not name its version."""
+    if "class_name" not in document and document.get("name") in ("Sequential", "Graph"):
+        return ("keras0",)
+    text = json.dumps(config)
+    if re.search(r'"(__keras_tensor__|keras_history|batch_shape|DTypePolicy)"', text):
+        return ("keras3",)
+    if re.search(r'"(registered_name|shared_object_id|build_config|time_major|ragged)"', text) or '"Functional"' in text:
+        return ("tf.keras",)
+    if re.search(_KERAS1_WORDS, text) and not re.search(r'"(kernel_initializer|kernel_size|padding)"', text):
+        return ("keras1",)
+    if any(f'"class_name": "{c}"' in text for c in _KERAS1_CLASSES):
+        return ("keras1",)
+    return ("keras2", "tf.keras")

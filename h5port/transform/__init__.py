@@ -1,0 +1,1 @@
+"""Pure numpy: reversible tensor operations, and the recipes made of them."""

@@ -1,0 +1,169 @@
+"""Small, named, invertible operations on tuples of arrays.
+
+A step takes a tuple of arrays and gives a tuple of arrays: `Split` and `Concat` change how many there are,
+all others treat each array alike. `apply` never copies more than numpy must; `invert` undoes `apply` bit for
+bit; `shapes` computes what comes out without any data.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
+
+
+class Step(msgspec.Struct, frozen=True, tag_field="step"):
+    """What all steps offer; `shapes` are those of the arrays that come in."""
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        raise NotImplementedError
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        raise NotImplementedError
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        """Undo `apply`; `shapes` are those of the arrays that `apply` was given."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """The step as a person would say it."""
+        raise NotImplementedError
+
+
+class Transpose(Step, frozen=True, tag="transpose"):
+    axes: tuple[int, ...]
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        return tuple(tuple(s[a] for a in self.axes) for s in shapes)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(a.transpose(self.axes) for a in arrays)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        back = [self.axes.index(i) for i in range(len(self.axes))]
+        return tuple(a.transpose(back) for a in arrays)
+
+    def words(self) -> str:
+        return "transpose" if self.axes == (1, 0) else f"transpose the axes to {list(self.axes)}"
+
+
+class Reshape(Step, frozen=True, tag="reshape"):
+    shape: Shape
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        for s in shapes:
+            if math.prod(s) != math.prod(self.shape):
+                raise ValueError(f"cannot reshape {s} to {self.shape}")
+        return (self.shape,) * len(shapes)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(a.reshape(self.shape) for a in arrays)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        return tuple(a.reshape(s) for a, s in zip(arrays, shapes, strict=True))
+
+    def words(self) -> str:
+        return f"reshape to {list(self.shape)}"
+
+
+class Flip(Step, frozen=True, tag="flip"):
+    axes: tuple[int, ...]
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        return shapes
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(np.flip(a, self.axes) for a in arrays)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        return self.apply(arrays)
+
+    def words(self) -> str:
+        return f"turn round along axis {', '.join(map(str, self.axes))}"
+
+
+class Blocks(Step, frozen=True, tag="blocks"):
+    """Cut an axis into len(order) equal blocks and put them in another order: block i of the result is block
+    order[i] of what came in. This is how gates are reordered."""
+
+    axis: int
+    order: tuple[int, ...]
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        for s in shapes:
+            if s[self.axis] % len(self.order):
+                raise ValueError(f"axis {self.axis} of {s} is not made of {len(self.order)} equal blocks")
+        return shapes
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return tuple(self._reorder(a, self.order) for a in arrays)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        back = tuple(self.order.index(i) for i in range(len(self.order)))
+        return tuple(self._reorder(a, back) for a in arrays)
+
+    def _reorder(self, a: Array, order: tuple[int, ...]) -> Array:
+        blocks = np.split(a, len(order), self.axis)
+        return np.concatenate([blocks[i] for i in order], self.axis)
+
+    def words(self) -> str:
+        return f"reorder the {len(self.order)} gate blocks along axis {self.axis} to {list(self.order)}"
+
+
+class Split(Step, frozen=True, tag="split"):
+    """One array into `parts` equal ones along an axis."""
+
+    axis: int
+    parts: int
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        (s,) = shapes
+        if s[self.axis] % self.parts:
+            raise ValueError(f"axis {self.axis} of {s} is not made of {self.parts} equal parts")
+        return (_with(s, self.axis, s[self.axis] // self.parts),) * self.parts
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        (a,) = arrays
+        return tuple(np.split(a, self.parts, self.axis))
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        return (np.concatenate(arrays, self.axis),)
+
+    def words(self) -> str:
+        return f"cut axis {self.axis} into {self.parts} equal parts"
+
+
+class Concat(Step, frozen=True, tag="concat"):
+    """Many arrays into one along an axis."""
+
+    axis: int
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        first = shapes[0]
+        for s in shapes:
+            if _with(s, self.axis, 0) != _with(first, self.axis, 0):
+                raise ValueError(f"cannot join {list(shapes)} along axis {self.axis}")
+        return (_with(first, self.axis, sum(s[self.axis] for s in shapes)),)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        return (np.concatenate(arrays, self.axis),)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        (a,) = arrays
+        ends = np.cumsum([s[self.axis] for s in shapes])[:-1]
+        return tuple(np.split(a, [int(e) for e in ends], self.axis))
+
+    def words(self) -> str:
+        return f"join along axis {self.axis}"
+
+
+AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat
+
+
+def _with(shape: Shape, axis: int, size: int) -> Shape:
+    return shape[:axis] + (size,) + shape[axis + 1 :]

@@ -1,0 +1,156 @@
+"""How a layer is declared: one class says all that h5port knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from h5port.errors import H5PortError, Problem, refusal
+from h5port.layers.builder import Builder, Value
+from h5port.schema import upgrade
+from h5port.schema.graph import LayerConfig
+from h5port.schema.needs import Need, Variable
+from h5port.schema.writer import DEFAULTS, Writer
+
+ActivationSpec = Any  # a name, {"class_name": "function", "config": name}, or a LayerConfig
+MaskRule = Literal["passes", "stops", "own"]
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a layer class, and what they mean. Subclasses are registered by `declares`.
+
+    mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
+    inert     options of this class that change nothing at inference
+    examples  options that the tests build and convert
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+    mask: ClassVar[MaskRule] = "passes"
+    inert: ClassVar[frozenset[str]] = frozenset()
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        """The layer's own variables, in the order in which Keras creates them."""
+        return iter(())
+
+    def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
+        """Wrapped layers: their label below this one, their attribute in path stores, their config."""
+        return iter(())
+
+    def need(self, config: LayerConfig, writer: Writer) -> Need:
+        """What this layer must find in the file."""
+        return Need(
+            name=config.name,
+            class_name=config.class_name,
+            id=config.id,
+            trainable=config.trainable,
+            variables=tuple(self.variables(writer)),
+            children=tuple(
+                msgspec.structs.replace(need_of(c, writer), name=part, attribute=attribute) for part, attribute, c in self.children()
+            ),
+        )
+
+    def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
+        """Emit modules and calls; give the output Value (or a list of them).
+
+        `x` is what the layer is called on: a Value, or a list of them; `kwargs` are the call's keyword arguments.
+        """
+        raise NotImplementedError
+
+
+LAYERS: dict[str, type[Layer]] = {}
+OPERATIONS: dict[str, type[Layer]] = {}
+
+L = TypeVar("L", bound=type[Layer])
+
+
+def declares(*names: str, table: dict[str, type[Layer]] = LAYERS) -> Callable[[L], L]:
+    """Register a declaration for the Keras class names that it answers to."""
+
+    def register(cls: L) -> L:
+        cls.names = names
+        for name in names:
+            if name in table:
+                raise ValueError(f"{name} is declared twice")
+            table[name] = cls
+        return cls
+
+    return register
+
+
+def is_foreign(config: LayerConfig) -> bool:
+    """A class of somebody else's, whatever it is called."""
+    registered, module = config.registered_name or "", config.module
+    return ">" in registered or bool(module and module.split(".")[0] not in ("keras", "tf_keras", "tensorflow", "builtins"))
+
+
+def declaration(config: LayerConfig) -> type[Layer]:
+    """The class that declares this layer; refused by name if there is none."""
+    table = OPERATIONS if config.is_operation else LAYERS
+    cls = table.get(config.class_name)
+    if config.class_name == "Lambda" and not is_foreign(config):
+        raise refusal(
+            "lambda",
+            f"the Lambda layer {config.name!r} holds Python code, which is never executed or guessed",
+            layer=config.place,
+            remedy=f'register a replacement by the layer\'s name: @h5port.register("{config.name}")',
+        )
+    if cls is None or is_foreign(config):
+        kind = "operation" if config.is_operation else "layer"
+        name = config.registered_name if is_foreign(config) and config.registered_name else config.class_name
+        raise refusal(
+            "unknown-layer",
+            f"the {kind} class {name} (of {config.name!r}) is " + ("not one of Keras' own" if is_foreign(config) else "not supported"),
+            layer=config.place,
+            remedy=f'register a replacement: @h5port.register("{config.class_name}"), or --partial to convert the rest',
+        )
+    return cls
+
+
+def decode(config: LayerConfig, writer: Writer) -> Layer:
+    """The layer's options, checked. Raises H5PortError naming every option or value that is not known."""
+    cls = declaration(config)
+    fields = {f.name: f for f in msgspec.structs.fields(cls)}
+    known = upgrade.INERT | cls.inert
+    problems = [
+        Problem(
+            code="unknown-option",
+            message=f"{config.class_name} has an option {key!r} (= {value!r}) that h5port does not know",
+            layer=config.place,
+            remedy="it may change the numbers: report it with the file's Keras version",
+        )
+        for key, value in config.options.items()
+        if key not in fields and key not in known
+    ]
+    options = {k: v for k, v in config.options.items() if k in fields}
+    for option in fields.keys() - options.keys():
+        if (config.class_name, option) in DEFAULTS:
+            options[option] = writer.default(config.class_name, option)
+    if config.quantization is not None:
+        problems.append(
+            Problem(code="unsupported-option", message=f"{config.class_name} is quantised ({config.quantization})", layer=config.place)
+        )
+    if problems:
+        raise H5PortError(problems)
+    try:
+        return msgspec.convert(options, cls)
+    except msgspec.ValidationError as error:
+        raise refusal("unsupported-option", f"an option of {config.class_name} has a value that h5port does not know: {error}", layer=config.place) from None
+
+
+def need_of(config: LayerConfig, writer: Writer) -> Need:
+    """What a layer or a nested model must find in the file; a class that is not known takes what is there."""
+    if config.model is not None:
+        children = tuple(
+            msgspec.structs.replace(need_of(c, writer), name=n) for n, c in config.model.layers.items() if not (c.place == "implied")
+        )
+        class_name = "Functional" if config.class_name == "Graph" else config.class_name
+        return Need(name=config.name, class_name=class_name, id=config.id, kind="model", children=children, trainable=config.trainable)
+    if config.is_operation:
+        return Need(name=config.name, class_name=config.class_name, id=config.id, kind="operation")
+    try:
+        return decode(config, writer).need(config, writer)
+    except H5PortError:  # lowering reports it
+        return Need(name=config.name, class_name=config.class_name, id=config.id, opaque=config.class_name != "InputLayer")

@@ -1,0 +1,312 @@
+"""Builds a `Program` while the layers of a model are lowered one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from h5port.archive import StoredArray
+from h5port.errors import Problems, refusal
+from h5port.module.program import CallSpec, ModuleSpec, Operand, Program, Shape, TensorSpec, ValueSpec, identifier
+from h5port.schema.graph import LayerConfig
+from h5port.schema.needs import Binding, Label
+from h5port.schema.writer import Writer
+from h5port.transform.recipe import Recipe, Slice, Source, full
+from h5port.transform.steps import AnyStep, Blocks, Concat, Flip, Reshape, Split, Transpose
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A tensor of the program being built: its name, what is known of it, and the mask that travels with it."""
+
+    name: str
+    shape: Shape | None
+    dtype: str = "float32"
+    mask: Value | None = None
+
+    @property
+    def rank(self) -> int:
+        """Refused when unknown: the caller needs it."""
+        return len(self.known_shape)
+
+    @property
+    def known_shape(self) -> Shape:
+        if self.shape is None:
+            raise refusal(
+                "unsupported-graph",
+                "the shape of the input is not in the file, and this layer's meaning depends on it",
+                remedy="save the model after it was called once, or with an Input layer",
+            )
+        return self.shape
+
+    def dim(self, axis: int) -> int | None:
+        """The size of an axis; None if it is not known."""
+        return None if self.shape is None or not -len(self.shape) <= axis < len(self.shape) else self.shape[axis]
+
+    def with_mask(self, mask: Value | None) -> Value:
+        return msgspec.structs.replace(self, mask=mask)
+
+
+class Tensor:
+    """A target tensor in the making: a recipe whose steps are added one by one."""
+
+    def __init__(self, sources: tuple[Source, ...], dtype: str, steps: tuple[AnyStep, ...] = ()) -> None:
+        self._sources, self._dtype, self._steps = sources, dtype, steps
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(sources=self._sources, steps=self._steps, dtype=self._dtype)
+
+    @property
+    def dtype(self) -> str:
+        return self._dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.recipe.shape()
+
+    def _then(self, step: AnyStep) -> Tensor:
+        return Tensor(self._sources, self._dtype, (*self._steps, step))
+
+    def transpose(self, *axes: int) -> Tensor:
+        return self._then(Transpose(axes))
+
+    def reshape(self, *shape: int) -> Tensor:
+        return self._then(Reshape(shape))
+
+    def flip(self, *axes: int) -> Tensor:
+        return self._then(Flip(axes))
+
+    def blocks(self, axis: int, order: Sequence[int]) -> Tensor:
+        return self if list(order) == sorted(order) else self._then(Blocks(axis, tuple(order)))
+
+    def split(self, axis: int, parts: int) -> Tensor:
+        return self._then(Split(axis, parts))
+
+    def concat(self, axis: int) -> Tensor:
+        return self._then(Concat(axis))
+
+    def part(self, axis: int, start: int, stop: int, *, squeeze: bool = False) -> Tensor:
+        """A part of the stored array itself: to be called before any other step."""
+        (source,) = self._sources
+        return Tensor((Source(source.array, source.shape, Slice(axis, start, stop), squeeze),), self._dtype, self._steps)
+
+
+class Building:
+    """What all builders of one model share."""
+
+    def __init__(self, writer: Writer, binding: Binding) -> None:
+        self.writer = writer
+        self.binding = binding
+        self.recipes: dict[str, Recipe] = {}
+        self.notes: list[str] = []
+        self.problems = Problems()
+        self.partial: dict[str, str] = {}
+        self.allow_partial = False
+        self.custom: frozenset[str] = frozenset()
+        self.floatx = "float32"
+
+
+class ProgramBuilder:
+    """The modules, calls and values of one program; a nested model has one of its own."""
+
+    def __init__(self, building: Building, prefix: str = "") -> None:
+        self.building = building
+        self.prefix = prefix  # of tensor names: "encoder."
+        self.modules: dict[str, ModuleSpec] = {}
+        self.calls: list[CallSpec] = []
+        self.values: dict[str, ValueSpec] = {}
+        self.layer_names: dict[int, str] = {}  # layer id -> identifier
+        self.casts: dict[str, Value] = {}  # an input as the model wants it -> as it was given
+
+    def new_value(self, base: str, shape: Shape | None, dtype: str, role: str = "") -> Value:
+        name = identifier(base, set(self.values))
+        self.values[name] = ValueSpec(shape=shape, dtype=dtype, role=role)
+        return Value(name, shape, dtype)
+
+    def before_cast(self, x: Value) -> Value:
+        """The input itself, where `x` is an input of the model cast to what its InputLayer says."""
+        return self.casts.get(x.name, x)
+
+    def name_of(self, layer: LayerConfig) -> str:
+        """The identifier of a layer: its name in the program."""
+        if layer.id not in self.layer_names:
+            self.layer_names[layer.id] = identifier(layer.name, set(self.layer_names.values()))
+        return self.layer_names[layer.id]
+
+    def program(self, name: str, doc: str, inputs: Any, outputs: Any) -> Program:
+        return Program(
+            name=name, doc=doc, inputs=inputs, outputs=outputs, modules=self.modules, calls=tuple(self.calls), values=self.values
+        )
+
+
+class Module:
+    """A module that a layer made, to be given its tensors and to be called."""
+
+    def __init__(self, builder: Builder, name: str) -> None:
+        self._builder, self.name = builder, name
+
+    @property
+    def ref(self) -> str:
+        return f"@{self.name}"
+
+    def tensor(self, name: str, value: Tensor, *, trainable: bool = True) -> None:
+        self._add(name, value.recipe, trainable)
+
+    def constant(self, name: str, shape: tuple[int, ...], fill: float, dtype: str = "float32") -> None:
+        """A tensor that Keras does not have: never trained."""
+        self._add(name, full(shape, fill, dtype), False)
+
+    def _add(self, name: str, recipe: Recipe, trainable: bool) -> None:
+        program, building = self._builder.program, self._builder.building
+        spec = TensorSpec(recipe.shape(), recipe.dtype, trainable and self._builder.trainable)
+        program.modules[self.name].tensors[name] = spec
+        building.recipes[f"{program.prefix}{self.name}.{name}"] = recipe
+
+    def __call__(self, *inputs: Any, shape: Shape | None, dtype: str | None = None, **args: Any) -> Value:
+        return self._builder.call(self.ref, *inputs, shape=shape, dtype=dtype, **args)
+
+
+class Builder:
+    """What a layer's `lower` is given: the place of the layer, its stored arrays, and verbs to emit torch code."""
+
+    def __init__(self, program: ProgramBuilder, layer: LayerConfig, label: Label, base: str, *, trainable: bool = True) -> None:
+        self.program = program
+        self.building = program.building
+        self.layer = layer
+        self.label = label
+        self.base = base
+        self.trainable = trainable and layer.trainable
+        self.explicit_mask = False  # the call names its mask, rather than finding it on the tensor
+
+    @property
+    def writer(self) -> Writer:
+        return self.building.writer
+
+    def rule(self, name: str) -> Any:
+        return self.writer.rule(name)
+
+    def note(self, text: str) -> None:
+        """For the report: what was assumed, what training does not reproduce."""
+        self.building.notes.append(f"{'/'.join(self.label)}: {text}")
+
+    def child(self, layer: LayerConfig, part: str, suffix: str = "") -> Builder:
+        """The builder of a wrapped layer or a cell; `part` is its label below this one."""
+        base = f"{self.base}_{suffix}" if suffix else self.base
+        return Builder(self.program, layer, (*self.label, part), base, trainable=self.trainable)
+
+    # ---- dtypes
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the layer computes in: float64 where Keras did, float32 otherwise.
+
+        Half precision is computed in float32 (the report says so): the stored bits stay as they are.
+        """
+        policy = self.layer.dtype or self.building.floatx
+        if "16" in policy:
+            self.note(f"Keras computed in {policy}; here float32 is used, which is more exact")
+        return "float64" if policy == "float64" else "float32"
+
+    def cast(self, x: Value, dtype: str) -> Value:
+        if x.dtype == dtype:
+            return x
+        return self.call("cast", x, shape=x.shape, dtype=dtype, to=dtype).with_mask(x.mask)
+
+    # ---- stored arrays
+
+    def has(self, variable: str) -> bool:
+        return (self.label, variable) in self.building.binding.arrays
+
+    def array(self, variable: str) -> StoredArray:
+        found = self.building.binding.arrays.get((self.label, variable))
+        if found is None:
+            raise refusal("missing-weights", f"no array for {variable}", layer="/".join(self.label))
+        return found
+
+    def stored(self, variable: str, shape: Shape | None = None) -> Tensor:
+        """The stored array of a variable; refused if it does not have the shape (None: any size)."""
+        a = self.array(variable)
+        if shape is not None and (len(shape) != len(a.shape) or any(w is not None and w != n for w, n in zip(shape, a.shape, strict=True))):
+            raise refusal(
+                "shape-mismatch",
+                f"{variable} has the shape {list(a.shape)}, its input and options ask for {['any' if n is None else n for n in shape]}",
+                file=a.path,
+                layer="/".join(self.label),
+                remedy="the config belongs to other weights, or the file was changed",
+            )
+        return Tensor((Source(a.path, a.shape),), a.dtype)
+
+    def join(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
+        """Stored arrays (with the same steps on each) joined along an axis."""
+        steps = tensors[0].recipe.steps
+        sources = tuple(s for t in tensors for s in t.recipe.sources)
+        return Tensor(sources, tensors[0].dtype, steps).concat(axis)
+
+    # ---- modules and calls
+
+    def module(self, type: str, suffix: str = "", why: str | None = None, **args: Any) -> Module:
+        """A module of a torch.nn class or a shim; the same one again when the layer is called again."""
+        name = f"{self.base}_{suffix}" if suffix else self.base
+        if self.dtype != "float32" and type in DTYPED:
+            args["dtype"] = self.dtype
+        spec = ModuleSpec(type=type, args=args, why=why)
+        known = self.program.modules.get(name)
+        if known is not None and (known.type, known.args) != (type, args):
+            raise refusal("unsupported-graph", f"the layer is used in two ways that need different modules ({known.args}, {args})")
+        if known is None:
+            self.program.modules[name] = spec
+        return Module(self, name)
+
+    def call(self, target: str, *inputs: Any, shape: Shape | None, dtype: str | None = None, name: str | None = None, **args: Any) -> Value:
+        """One function or module applied; gives one value of this shape (and the first input's dtype)."""
+        return self.calls(target, *inputs, shapes=[shape], dtype=dtype, name=name, **args)[0]
+
+    def calls(
+        self,
+        target: str,
+        *inputs: Any,
+        shapes: Sequence[Shape | None],
+        dtype: str | None = None,
+        name: str | None = None,
+        **args: Any,
+    ) -> list[Value]:
+        """The same for a function that gives several values."""
+        first = next((v for v in _values(inputs)), None)
+        dtype = dtype or (first.dtype if first is not None else self.dtype)
+        outs = [self.program.new_value(name or self.base, s, dtype) for s in shapes]
+        self.program.calls.append(
+            CallSpec(target=target, inputs=tuple(_operand(i) for i in inputs), outputs=tuple(o.name for o in outs), args=args)
+        )
+        return outs
+
+    def elementwise(self, function: str, x: Value, *others: Any, **args: Any) -> Value:
+        """A function that keeps shape, dtype and mask of its first input."""
+        return self.call(function, x, *others, shape=x.shape, **args).with_mask(x.mask)
+
+
+# Modules that take a dtype
+DTYPED = frozenset(
+    "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm RMSNorm KerasLSTM KerasGRU KerasRNN Scale".split()
+)
+
+
+def _values(inputs: Any) -> list[Value]:
+    if isinstance(inputs, Value):
+        return [inputs]
+    return [v for i in inputs for v in _values(i)] if isinstance(inputs, list | tuple) else []
+
+
+def _operand(value: Any) -> Operand:
+    if isinstance(value, Value):
+        return value.name
+    if isinstance(value, Module):
+        return value.ref
+    if isinstance(value, list | tuple):
+        return [_operand(v) for v in value]
+    if value is None:
+        return None
+    raise TypeError(f"not an operand: {value!r}")

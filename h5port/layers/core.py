@@ -1,0 +1,301 @@
+"""Dense and its kin, Embedding, Masking, dropout and noise, and the layers that only move elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from h5port.errors import refusal
+from h5port.layers import activations
+from h5port.layers.base import ActivationSpec, Layer, declares
+from h5port.layers.builder import Builder, Value
+from h5port.module.program import Shape
+from h5port.schema.needs import Variable
+from h5port.schema.writer import Writer
+
+
+def _keras1(writer: Writer) -> bool:
+    return writer.family in ("keras0", "keras1")
+
+
+def kernel_name(writer: Writer) -> str:
+    return "W" if _keras1(writer) else "kernel"
+
+
+def bias_name(writer: Writer) -> str:
+    return "b" if _keras1(writer) else "bias"
+
+
+@declares("Dense", "TimeDistributedDense")
+class Dense(Layer, frozen=True, kw_only=True):
+    units: int
+    activation: ActivationSpec = "linear"
+    use_bias: bool = True
+    mask = "own"
+    examples = ({"units": 5}, {"units": 3, "activation": "relu", "use_bias": False})
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        yield Variable(kernel_name(writer), (None, self.units))
+        if self.use_bias:
+            yield Variable(bias_name(writer), (self.units,))
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        x = b.cast(x, b.dtype)
+        if x.mask is not None and b.layer.class_name == "Dense" and b.rule("dense_mask") == "refuse":
+            raise refusal("unsupported-graph", f"a Dense layer behind a mask: {b.writer} itself refuses this model")
+        kernel = b.stored(kernel_name(b.writer), (x.dim(-1), self.units))
+        linear = b.module("Linear", in_features=kernel.shape[0], out_features=self.units, bias=self.use_bias)
+        linear.tensor("weight", kernel.transpose(1, 0))
+        if self.use_bias:
+            linear.tensor("bias", b.stored(bias_name(b.writer), (self.units,)))
+        shape = None if x.shape is None else (*x.shape[:-1], self.units)
+        y = linear(x, shape=shape).with_mask(x.mask)
+        return activations.apply(b, activations.resolve(self.activation, b.writer), y)
+
+
+@declares("MaxoutDense")
+class MaxoutDense(Layer, frozen=True, kw_only=True):
+    """Keras 1: the maximum of `nb_feature` linear maps. W (nb_feature, in, units), b (nb_feature, units)."""
+
+    units: int
+    nb_feature: int = 4
+    use_bias: bool = True
+    examples = ({"units": 3, "nb_feature": 2},)
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        yield Variable("W", (self.nb_feature, None, self.units))
+        if self.use_bias:
+            yield Variable("b", (self.nb_feature, self.units))
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        kernel = b.stored("W", (self.nb_feature, x.dim(-1), self.units))
+        inputs = kernel.shape[1]
+        linear = b.module("Linear", in_features=inputs, out_features=self.nb_feature * self.units, bias=self.use_bias)
+        linear.tensor("weight", kernel.transpose(0, 2, 1).reshape(self.nb_feature * self.units, inputs))
+        if self.use_bias:
+            linear.tensor("bias", b.stored("b").reshape(self.nb_feature * self.units))
+        wide = linear(x, shape=(x.dim(0), self.nb_feature * self.units))
+        return b.call("max_of_blocks", wide, shape=(x.dim(0), self.units), blocks=self.nb_feature)
+
+
+@declares("Highway")
+class Highway(Layer, frozen=True, kw_only=True):
+    """Keras 1: t * act(x W + b) + (1 - t) * x with t = sigmoid(x W_carry + b_carry)."""
+
+    activation: ActivationSpec = "linear"
+    use_bias: bool = True
+    examples = ({"activation": "tanh"},)
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        weights = [Variable("W", (None, None)), Variable("W_carry", (None, None))]
+        biases = [Variable("b", (None,)), Variable("b_carry", (None,))] if self.use_bias else []
+        if writer.family == "keras0" or writer.candidates[0].version < (1, 1):
+            return iter([v for pair in zip(weights, biases, strict=False) for v in pair] if biases else weights)
+        return iter(weights + biases)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        size = b.stored("W").shape[0]
+        outs = []
+        for suffix, end in (("", ""), ("carry", "_carry")):
+            linear = b.module("Linear", suffix, in_features=size, out_features=size, bias=self.use_bias)
+            linear.tensor("weight", b.stored(f"W{end}", (x.dim(-1), x.dim(-1))).transpose(1, 0))
+            if self.use_bias:
+                linear.tensor("bias", b.stored(f"b{end}"))
+            outs.append(linear(x, shape=x.shape))
+        changed = activations.apply(b, activations.resolve(self.activation, b.writer), outs[0])
+        gate = b.elementwise("sigmoid", outs[1])
+        return b.call("highway", gate, changed, x, shape=x.shape)
+
+
+@declares("Embedding")
+class Embedding(Layer, frozen=True, kw_only=True):
+    input_dim: int
+    output_dim: int
+    mask_zero: bool = False
+    mask = "own"
+    inert = frozenset({"weights", "sparse"})
+    examples = ({"input_dim": 9, "output_dim": 4}, {"input_dim": 9, "output_dim": 4, "mask_zero": True})
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        yield Variable("W" if _keras1(writer) else "embeddings", (self.input_dim, self.output_dim))
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        table = b.module("Embedding", num_embeddings=self.input_dim, embedding_dim=self.output_dim)
+        table.tensor("weight", b.stored("W" if _keras1(b.writer) else "embeddings"))
+        raw = b.program.before_cast(x)
+        ids = b.call("cast", raw, shape=x.shape, dtype="int64", to="int64")
+        shape = None if x.shape is None else (*x.shape, self.output_dim)
+        y = table(ids, shape=shape, dtype=b.dtype)
+        if self.mask_zero:
+            y = y.with_mask(b.call("not_equal_to", raw, shape=x.shape, dtype="bool", name="mask", value=0))
+        return y
+
+
+@declares("Masking")
+class Masking(Layer, frozen=True, kw_only=True):
+    """A step is valid if any feature differs from the value; masked steps become 0 (keras/src/layers/core/masking.py)."""
+
+    mask_value: float = 0.0
+    mask = "own"
+    examples = ({}, {"mask_value": 2.0})
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        x = b.cast(x, b.dtype)
+        mask = b.call("any_differs", x, shape=x.known_shape[:-1], dtype="bool", name="mask", value=self.mask_value)
+        return b.call("zero_masked", x, mask, shape=x.shape).with_mask(mask)
+
+
+@declares("InputLayer")
+class InputLayer(Layer, frozen=True, kw_only=True):
+    inert = frozenset({"batch_size", "type_spec"})
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return x
+
+
+@declares("Dropout")
+class Dropout(Layer, frozen=True, kw_only=True):
+    rate: float
+    noise_shape: list[int | None] | None = None
+    examples = ({"rate": 0.3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        if self.noise_shape is not None:
+            b.note("training differs: the noise_shape of this Dropout is not reproduced")
+        return b.module("Dropout", p=self.rate)(x, shape=x.shape)
+
+
+@declares("SpatialDropout1D")
+class SpatialDropout1D(Layer, frozen=True, kw_only=True):
+    rate: float
+    noise_shape: list[int | None] | None = None
+    examples = ({"rate": 0.3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return channels_first(b, x, lambda v: b.module("Dropout1d", p=self.rate)(v, shape=v.shape))
+
+
+@declares("GaussianNoise")
+class GaussianNoise(Layer, frozen=True, kw_only=True):
+    stddev: float
+    examples = ({"stddev": 0.3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return b.module("GaussianNoise", stddev=self.stddev)(x, shape=x.shape)
+
+
+@declares("GaussianDropout")
+class GaussianDropout(Layer, frozen=True, kw_only=True):
+    rate: float
+    examples = ({"rate": 0.3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return b.module("GaussianDropout", rate=self.rate)(x, shape=x.shape)
+
+
+@declares("AlphaDropout")
+class AlphaDropout(Layer, frozen=True, kw_only=True):
+    rate: float
+    noise_shape: list[int | None] | None = None
+    examples = ({"rate": 0.3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return b.module("AlphaDropout", p=self.rate)(x, shape=x.shape)
+
+
+@declares("ActivityRegularization")
+class ActivityRegularization(Layer, frozen=True, kw_only=True):
+    l1: float = 0.0
+    l2: float = 0.0
+    examples = ({"l1": 0.1},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        b.note("training differs: the penalty of this layer is not part of the module")
+        return x
+
+
+@declares("Identity")
+class Identity(Layer, frozen=True, kw_only=True):
+    examples = ({},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return x
+
+
+# ---- layers that only move elements
+
+
+@declares("Flatten")
+class Flatten(Layer, frozen=True, kw_only=True):
+    data_format: str | None = None
+    mask = "stops"
+    examples = ({}, {"data_format": "channels_first"})
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        rest = x.known_shape[1:]
+        if self.data_format == "channels_first" and len(rest) > 1:
+            x = move_axis(b, x, 1, -1)
+        if not rest:
+            return b.call("unsqueeze", x, shape=(x.dim(0), 1), dim=-1)
+        return b.call("flatten", x, shape=(x.dim(0), product(rest)))
+
+
+@declares("Reshape")
+class Reshape(Layer, frozen=True, kw_only=True):
+    target_shape: list[int] | int
+    mask = "stops"
+    inert = frozenset({"input_shape"})
+    examples = ({"target_shape": [4, 5]}, {"target_shape": [-1, 2]})
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        target = [self.target_shape] if isinstance(self.target_shape, int) else list(self.target_shape)
+        return b.call("reshape", x, shape=(x.dim(0), *reshaped(x.shape, target)), dims=target)
+
+
+def reshaped(shape: Shape | None, target: list[int]) -> Shape:
+    """The target with its -1 worked out, where the sizes are known."""
+    size = product(shape[1:]) if shape is not None else None
+    rest = math.prod(n for n in target if n != -1)
+    return tuple((None if size is None else size // max(rest, 1)) if n == -1 else n for n in target)
+
+
+def product(sizes: Shape) -> int | None:
+    return None if any(n is None for n in sizes) else math.prod(n for n in sizes if n is not None)
+
+
+@declares("Permute")
+class Permute(Layer, frozen=True, kw_only=True):
+    dims: list[int]
+    mask = "stops"
+    examples = ({"dims": [2, 1]},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        axes = [0, *self.dims]
+        return b.call("permute", x, shape=tuple(x.dim(a) for a in axes), dims=axes)
+
+
+@declares("RepeatVector")
+class RepeatVector(Layer, frozen=True, kw_only=True):
+    n: int
+    mask = "stops"
+    examples = ({"n": 3},)
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        return b.call("repeat_vector", x, shape=(x.dim(0), self.n, x.dim(-1)), n=self.n)
+
+
+def move_axis(b: Builder, x: Value, source: int, to: int) -> Value:
+    """`x` with one axis put at another place; the mask goes along unchanged."""
+    shape = list(x.known_shape)
+    size = shape.pop(source)
+    shape.insert(to % x.rank, size)
+    return b.call("movedim", x, shape=tuple(shape), source=source, to=to).with_mask(x.mask)
+
+
+def channels_first(b: Builder, x: Value, inner: Any, axis: int = -1) -> Value:
+    """`inner` applied with the channel axis at 1, where torch's own modules have it; then moved back."""
+    if x.rank <= 2 or axis % x.rank == 1:
+        return inner(x)
+    y = inner(move_axis(b, x, axis % x.rank if axis >= 0 else axis, 1))
+    return move_axis(b, y, 1, axis)

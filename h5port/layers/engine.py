@@ -1,0 +1,263 @@
+"""Lowers a whole model: the calls of the graph in their order, masks as values beside their tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from h5port.archive import Archive
+from h5port.errors import H5PortError, refusal
+from h5port.layers.base import Layer, decode, need_of
+from h5port.layers.builder import Builder, Building, ProgramBuilder, Value
+from h5port.module.passes import simplify
+from h5port.module.program import ModuleSpec, Program
+from h5port.schema.bind import bind
+from h5port.schema.graph import Argument, Constant, LayerConfig, Model, Ref, SliceValue, refs
+from h5port.schema.needs import Label
+from h5port.schema.writer import Writer
+from h5port.transform.recipe import Recipe
+
+
+class Lowered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model becomes: the program, a recipe for every tensor, and what the report must say."""
+
+    program: Program
+    recipes: dict[str, Recipe]
+    notes: tuple[str, ...]
+    dropped: dict[str, str]
+
+
+def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
+    """The whole model. Raises H5PortError with every problem that stands in the way."""
+    root = LayerConfig(class_name=model.class_name, name=model.name, options={}, place="config", id=-1, trainable=model.trainable, model=model)
+    building = Building(writer, bind(archive, need_of(root, writer)))
+    if writer.family in ("keras0", "keras1", "keras2") and any(a.dtype == "float64" for a in building.binding.arrays.values()):
+        building.floatx = "float64"  # these Kerases compute in one type, which the weights show
+    builder = ProgramBuilder(building)
+    outputs, inputs = _Lowering(builder, model, ()).root()
+    building.problems.raise_if_any()
+    program = simplify(builder.program(model.name, f"Keras model {model.name!r}, written by {writer}", inputs, outputs))
+    return Lowered(
+        program=program,
+        recipes=building.recipes,
+        notes=tuple(dict.fromkeys([*building.binding.notes, *building.notes])),
+        dropped=building.binding.dropped,
+    )
+
+
+class _Lowering:
+    """One model into one program. `outputs_of` has what each call gave: a Value, or a list or dict of them."""
+
+    def __init__(self, builder: ProgramBuilder, model: Model, label: Label) -> None:
+        self.builder, self.model, self.label = builder, model, label
+        self.building = builder.building
+        self.outputs_of: dict[tuple[str, int], Any] = {}
+
+    def root(self) -> tuple[Any, Any]:
+        """(outputs, inputs) as structures of value names."""
+        structure = self.model.inputs
+        names: Any
+        if isinstance(structure, dict):
+            names = {key: self._input(ref).name for key, ref in structure.items()}
+        else:
+            names = [self._input(ref).name for ref in refs(structure)]
+        self._run()
+        return _names(self._value(self.model.outputs)), names
+
+    def nested(self, inputs: list[Value]) -> Any:
+        """The outputs for these inputs; masks come along with them."""
+        for ref, value in zip(refs(self.model.inputs), inputs, strict=True):
+            self.outputs_of[(ref.layer, 0)] = value
+        self._run()
+        return self._value(self.model.outputs)
+
+    def _input(self, ref: Ref) -> Value:
+        layer = self.model.layers[ref.layer]
+        dtype = _torch_dtype(layer.dtype or self.building.floatx)
+        raw = self.builder.new_value(layer.name, layer.batch_shape, dtype, "input")
+        b = Builder(self.builder, layer, (*self.label, layer.name), self.builder.name_of(layer))
+        cast = b.call("cast", raw, shape=raw.shape, dtype=dtype, to=dtype)
+        self.builder.casts[cast.name] = raw
+        self.outputs_of[(ref.layer, 0)] = cast
+        return raw
+
+    def _run(self) -> None:
+        for call in self.model.calls:
+            layer = self.model.layers[call.layer]
+            place = "/".join((*self.label, layer.name))
+            self.outputs_of[(call.layer, call.call)] = _BROKEN
+            with self.building.problems.collect(layer=place):
+                args = [self._value(a) for a in call.args]
+                kwargs = {k: self._value(v) for k, v in call.kwargs.items()}
+                if _is_broken([args, kwargs]):
+                    self._check_only(layer)
+                    continue
+                base = self.builder.name_of(layer)
+                b = Builder(self.builder, layer, (*self.label, layer.name), base, trainable=self.model.trainable)
+                self.outputs_of[(call.layer, call.call)] = lower_call(b, args, kwargs)
+
+    def _check_only(self, layer: LayerConfig) -> None:
+        """What comes before has failed; name at least what is wrong with the layer itself."""
+        if layer.model is None:
+            decode(layer, self.building.writer)
+
+    def _value(self, argument: Argument) -> Any:
+        if isinstance(argument, Ref):
+            given = self.outputs_of[(argument.layer, argument.call)]
+            if argument.tensor is None or given is _BROKEN:
+                return given
+            flat = list(given.values()) if isinstance(given, dict) else given
+            if isinstance(flat, list):
+                return flat[argument.tensor]
+            if argument.tensor != 0:
+                raise refusal("bad-config", f"output {argument.tensor} of the layer {argument.layer!r}, which has one")
+            return flat
+        if isinstance(argument, list | tuple):
+            return [self._value(a) for a in argument]
+        if isinstance(argument, dict):
+            return {k: self._value(v) for k, v in argument.items()}
+        if isinstance(argument, SliceValue):
+            return SliceValue(*(self._value(a) for a in (argument.start, argument.stop, argument.step)))
+        return argument
+
+
+class _Broken:
+    """The output of a layer that could not be lowered."""
+
+
+_BROKEN = _Broken()
+
+
+def _is_broken(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_is_broken(v) for v in value)
+    return any(_is_broken(v) for v in value.values()) if isinstance(value, dict) else value is _BROKEN
+
+
+def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """One call of a layer or of a nested model: arguments cast, lowered, the mask rule applied."""
+    if b.layer.model is not None:
+        return lower_nested(b, args, kwargs)
+    layer = decode(b.layer, b.writer)
+    if kwargs.pop("training", None):
+        raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
+    if b.layer.is_operation:
+        return layer.lower(b, *args, **kwargs)  # type: ignore[call-arg]
+    args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
+    x = args[0] if args else kwargs.pop("inputs")
+    if len(args) > 1:
+        kwargs["positional"] = args[1:]
+    x = _with_given_mask(b, x, kwargs.pop("mask", None))
+    return _apply_mask_rule(b, layer, x, layer.lower(b, x, **kwargs))
+
+
+def _with_given_mask(b: Builder, x: Any, mask: Any) -> Any:
+    """The argument `mask=` of a call goes before the mask that comes with the tensor."""
+    if mask is None:
+        return x
+    b.explicit_mask = True
+    if isinstance(x, Value):
+        return x.with_mask(mask[0] if isinstance(mask, list) else mask)
+    masks = mask if isinstance(mask, list) else [mask]
+    return [v.with_mask(m) for v, m in zip(x, masks, strict=False)] + x[len(masks) :]
+
+
+def _apply_mask_rule(b: Builder, layer: Layer, x: Any, y: Any) -> Any:
+    if layer.mask == "own" or not isinstance(x, Value):
+        return y
+    if layer.mask == "passes":
+        return y.with_mask(x.mask)
+    if x.mask is not None and b.rule("unsupported_mask") == "refuse":
+        raise refusal("unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: {b.writer} itself refuses this model")
+    return y.with_mask(None)
+
+
+def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """A nested model is a program of its own; the masks of its inputs and outputs are inputs and outputs, too."""
+    model = b.layer.model
+    assert model is not None
+    if kwargs.pop("training", None):
+        raise refusal("unsupported-graph", "a nested model is called with training=True")
+    mask = kwargs.pop("mask", None)
+    given = _flat_inputs(model, args[0] if len(args) == 1 else list(args))
+    if isinstance(mask, Value):
+        given = [given[0].with_mask(mask), *given[1:]]
+    inner = ProgramBuilder(b.building, f"{b.program.prefix}{b.base}.")
+    inputs, outer_inputs, masked = [], [], []
+    for ref, value in zip(refs(model.inputs), given, strict=True):
+        own = inner.new_value(ref.layer, value.shape or model.layers[ref.layer].batch_shape, value.dtype, "input")
+        inputs.append(own)
+        outer_inputs.append(value)
+    for i, value in enumerate(given):
+        if value.mask is not None:
+            own_mask = inner.new_value(f"{inputs[i].name}_mask", value.mask.shape, "bool", "mask")
+            inputs[i] = inputs[i].with_mask(own_mask)
+            masked.append(own_mask)
+            outer_inputs.append(value.mask)
+    outputs = _Lowering(inner, model, b.label).nested(inputs)
+    if _is_broken(outputs):
+        return _BROKEN
+    flat = _flat_values(outputs)
+    names = [v.name for v in flat] + [v.mask.name for v in flat if v.mask is not None]
+    program = simplify(inner.program(model.name, f"Keras model {model.name!r}", [v.name for v in (*inputs, *masked)], names))
+    spec = ModuleSpec(type="Program", program=program)
+    known = b.program.modules.get(b.base)
+    if known is not None and known != spec:
+        raise refusal("unsupported-graph", "a nested model is used twice on inputs of different kinds (shapes or masks)")
+    b.program.modules[b.base] = spec
+    results = [b.program.new_value(b.base, v.shape, v.dtype) for v in flat]
+    masks = [b.program.new_value(f"{b.base}_mask", v.mask.shape, "bool", "mask") if v.mask is not None else None for v in flat]
+    from h5port.module.program import CallSpec
+
+    b.program.calls.append(
+        CallSpec(
+            target=f"@{b.base}",
+            inputs=tuple(v.name for v in outer_inputs),
+            outputs=tuple(v.name for v in results) + tuple(m.name for m in masks if m is not None),
+        )
+    )
+    answers = iter([r.with_mask(m) for r, m in zip(results, masks, strict=True)])
+    return _map(outputs, lambda v: next(answers))
+
+
+def _flat_inputs(model: Model, given: Any) -> list[Value]:
+    """The values for the inputs of a model, in their order; a dict is matched by name."""
+    if isinstance(given, dict):
+        keys = list(model.inputs) if isinstance(model.inputs, dict) else [r.layer for r in refs(model.inputs)]
+        return [given[k] for k in keys]
+    values = _flat_values(given)
+    if len(values) != len(refs(model.inputs)):
+        raise refusal("unsupported-graph", f"a nested model of {len(refs(model.inputs))} inputs is called on {len(values)}")
+    return values
+
+
+def _flat_values(value: Any) -> list[Value]:
+    if isinstance(value, Value):
+        return [value]
+    return [v for item in (value.values() if isinstance(value, dict) else value) for v in _flat_values(item)]
+
+
+def _map(value: Any, change: Any) -> Any:
+    if isinstance(value, Value):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return [_map(v, change) for v in value]
+    return {k: _map(v, change) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, Value):
+        return value.name
+    if isinstance(value, Constant):
+        raise refusal("unsupported-graph", "an output of the model is a constant")
+    return {k: _names(v) for k, v in value.items()} if isinstance(value, dict) else [_names(v) for v in value] if isinstance(value, list) else value
+
+
+def _torch_dtype(dtype: str) -> str:
+    if "float64" in dtype:
+        return "float64"
+    return dtype if dtype in ("bool", "string") or dtype.startswith(("int", "uint")) else "float32"
+
+
+__all__ = ["H5PortError", "Lowered", "lower_call", "lower_model"]

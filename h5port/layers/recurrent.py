@@ -1,0 +1,551 @@
+"""All recurrent layers share one frame; a cell gives only its gates.
+
+Stored layouts and their meaning: keras/layers/recurrent.py of Keras 1.2.2 and 2.2.4, cudnn_recurrent.py and
+engine/saving.py (`_convert_rnn_weights`) of 2.3.1, layers/rnn/{lstm,gru,simple_rnn,rnn}.py of Keras 3.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import msgspec
+
+from h5port.errors import refusal
+from h5port.layers import activations
+from h5port.layers.base import ActivationSpec, Layer, decode, declares
+from h5port.layers.builder import Builder, Module, Tensor, Value
+from h5port.module.program import Shape
+from h5port.schema.bind import snake_case
+from h5port.schema.graph import LayerConfig
+from h5port.schema.needs import Need, Variable
+from h5port.schema.writer import Writer
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of cell: torch's module, the shim, Keras' gates in their joined order, and torch's order as
+    positions in Keras' (torch.nn.LSTM has i f g o, torch.nn.GRU r z n)."""
+
+    torch: str
+    shim: str
+    gates: str
+    order: tuple[int, ...]
+    states: int
+    listed: str  # the order in which Keras 1 lists the arrays of the gates
+
+
+LSTM_KIND = Kind("LSTM", "KerasLSTM", "ifco", (0, 1, 2, 3), 2, "icfo")
+GRU_KIND = Kind("GRU", "KerasGRU", "zrh", (1, 0, 2), 1, "zrh")
+SIMPLE_KIND = Kind("RNN", "KerasRNN", "h", (0,), 1, "h")
+
+
+class Cell(Layer, frozen=True, kw_only=True):
+    """What a cell and the layer of the same name have in common."""
+
+    units: int
+    activation: ActivationSpec = "tanh"
+    use_bias: bool = True
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    implementation: int = 2
+    mask = "own"
+    kind: ClassVar[Kind]
+    inert = frozenset({"unit_forget_bias", "noise_shape"})
+
+    # The options that only some cells have.
+    @property
+    def gate_activation(self) -> ActivationSpec:
+        return getattr(self, "recurrent_activation", None)
+
+    @property
+    def resets_after(self) -> bool:
+        return bool(getattr(self, "reset_after", False))
+
+    @property
+    def is_cudnn(self) -> bool:
+        return False
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        wide = len(self.kind.gates) * self.units
+        if writer.rule("rnn_variables") == "joined":
+            yield Variable("kernel", (None, wide))
+            yield Variable("recurrent_kernel", (self.units, wide))
+            if self.use_bias:
+                yield Variable("bias")  # (wide,), (2, wide), or CuDNN's (2 * wide,): told apart when lowered
+        elif self.kind is SIMPLE_KIND or self.implementation == 2:
+            yield from (Variable("W", (None, wide)), Variable("U", (self.units, wide)), Variable("b", (wide,)))
+        else:
+            for gate in self.kind.listed:
+                yield Variable(f"W_{gate}", (None, self.units))
+                yield Variable(f"U_{gate}", (self.units, self.units))
+                yield Variable(f"b_{gate}", (self.units,))
+
+    def native(self, writer: Writer) -> tuple[dict[str, Any] | None, str | None]:
+        """The arguments of torch's own module that computes the same, or None and why there is none."""
+        act = activations.resolve(self.activation, writer)
+        gate = activations.resolve(self.gate_activation, writer)
+        name = act.name if act else "linear"
+        if self.kind is SIMPLE_KIND:
+            if name in ("tanh", "relu"):
+                return {"nonlinearity": name}, None
+            return None, f"torch.nn.RNN has no activation {name}"
+        if name != "tanh":
+            return None, f"torch.nn.{self.kind.torch} has no activation {name}"
+        if gate is None or gate.name != "sigmoid":
+            return None, f"torch.nn.{self.kind.torch} has no gate activation {gate.name if gate else 'linear'}"
+        if self.kind is GRU_KIND and not self.resets_after:
+            return None, "torch.nn.GRU applies the reset gate after the product, this layer before it"
+        return {}, None
+
+    # ---- stored arrays -> torch's tensors
+
+    def tensors(self, b: Builder, features: int | None) -> dict[str, Tensor | None]:
+        """weight_ih, weight_hh, bias_ih, bias_hh (None: torch's second bias, which Keras has not)."""
+        if b.rule("rnn_variables") == "gates" and not (self.kind is SIMPLE_KIND or self.implementation == 2):
+            return self._from_gates(b, features)
+        names = ("kernel", "recurrent_kernel", "bias") if b.rule("rnn_variables") == "joined" else ("W", "U", "b")
+        n, u = len(self.kind.gates), self.units
+        kernel = b.stored(names[0], (features, n * u))
+        recurrent = b.stored(names[1], (u, n * u))
+        bias = b.stored(names[2]) if self.use_bias else None
+        if bias is not None and bias.shape == (2 * n * u,):
+            return self._from_cudnn(kernel, recurrent, bias)
+        result: dict[str, Tensor | None] = {
+            "weight_ih": kernel.transpose(1, 0).blocks(0, self.kind.order),
+            "weight_hh": recurrent.transpose(1, 0).blocks(0, self.kind.order),
+        }
+        if bias is not None:
+            expected = (2, n * u) if self.resets_after else (n * u,)
+            if bias.shape != expected:
+                raise refusal(
+                    "shape-mismatch",
+                    f"the bias has the shape {list(bias.shape)}, the options ask for {list(expected)}"
+                    + (f" (reset_after={self.resets_after})" if self.kind is GRU_KIND else ""),
+                    remedy="the config belongs to other weights",
+                )
+            rows = [bias.part(0, i, i + 1, squeeze=True) for i in range(2)] if self.resets_after else [bias, None]
+            for name, row in zip(("bias_ih", "bias_hh"), rows, strict=True):
+                result[name] = row.blocks(0, self.kind.order) if row is not None else None
+        return result
+
+    def _from_cudnn(self, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> dict[str, Tensor | None]:
+        """CuDNN's layout: in each gate's block of the kernel the numbers of the transposed matrix, read in rows."""
+        n, u = len(self.kind.gates), self.units
+        order = self.kind.order
+        return {
+            "weight_ih": kernel.split(1, n).reshape(u, kernel.shape[0]).concat(0).blocks(0, order),
+            "weight_hh": recurrent.split(1, n).concat(0).blocks(0, order),
+            "bias_ih": bias.part(0, 0, n * u).blocks(0, order),
+            "bias_hh": bias.part(0, n * u, 2 * n * u).blocks(0, order),
+        }
+
+    def _from_gates(self, b: Builder, features: int | None) -> dict[str, Tensor | None]:
+        """Keras 0 and 1: an array for each gate."""
+        gates = [self.kind.gates[i] for i in self.kind.order]
+        return {
+            "weight_ih": b.join([b.stored(f"W_{g}", (features, self.units)).transpose(1, 0) for g in gates], 0),
+            "weight_hh": b.join([b.stored(f"U_{g}").transpose(1, 0) for g in gates], 0),
+            "bias_ih": b.join([b.stored(f"b_{g}") for g in gates], 0),
+            "bias_hh": None,
+        }
+
+    def fill(self, b: Builder, module: Module, features: int | None, suffix: str = "") -> None:
+        """Give a module its tensors; `suffix` is torch's for layer and direction, such as "_l0_reverse"."""
+        for name, tensor in self.tensors(b, features).items():
+            if tensor is not None:
+                module.tensor(name + suffix, tensor)
+            else:
+                module.constant(name + suffix, (len(self.kind.gates) * self.units,), 0.0, b.dtype)
+
+    def features(self, b: Builder, x: Value) -> int:
+        """The size of the input: from the stored kernel, which the input must fit."""
+        for name in ("kernel", "W", f"W_{self.kind.listed[0]}"):
+            if b.has(name):
+                return b.array(name).shape[0]
+        raise refusal("missing-weights", "no kernel", layer="/".join(b.label))
+
+    def make(self, b: Builder, x: Value, suffix: str = "", **native: Any) -> tuple[Module, bool]:
+        """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own."""
+        args, why = self.native(b.writer)
+        size = self.features(b, x)
+        if args is not None:
+            module = b.module(self.kind.torch, suffix, input_size=size, hidden_size=self.units, bias=self.use_bias, batch_first=True, **args, **native)
+            return module, True
+        if native:
+            raise ValueError("a shim has one direction")
+        shim: dict[str, Any] = {"input_size": size, "hidden_size": self.units, "bias": self.use_bias}
+        for key, spec in (("activation", self.activation), ("recurrent_activation", self.gate_activation)):
+            if key == "activation" or self.kind is not SIMPLE_KIND:
+                function = activations.resolve(spec, b.writer)
+                shim[key] = function.data() if function else {"function": "identity", "args": {}}
+        if self.kind is GRU_KIND:
+            shim["reset_after"] = self.resets_after
+        b.note(f"{self.kind.shim} in place of torch.nn.{self.kind.torch}: {why}")
+        return b.module(self.kind.shim, suffix, why=why, **shim), False
+
+
+@declares("LSTMCell")
+class LSTMCell(Cell, frozen=True, kw_only=True):
+    recurrent_activation: ActivationSpec = "sigmoid"
+    kind = LSTM_KIND
+
+
+@declares("GRUCell")
+class GRUCell(Cell, frozen=True, kw_only=True):
+    recurrent_activation: ActivationSpec = "sigmoid"
+    reset_after: bool = True
+    kind = GRU_KIND
+
+
+@declares("SimpleRNNCell")
+class SimpleRNNCell(Cell, frozen=True, kw_only=True):
+    kind = SIMPLE_KIND
+
+
+@declares("StackedRNNCells")
+class StackedRNNCells(Layer, frozen=True, kw_only=True):
+    cells: list[Any]
+    reverse_state_order: bool = False
+
+    def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
+        """Path stores number the cells by class: cells/lstm_cell, cells/lstm_cell_1."""
+        count: dict[str, int] = {}
+        for k, cell in enumerate(self.cells):
+            word = snake_case(cell.class_name)
+            n = count.get(word, 0)
+            count[word] = n + 1
+            yield f"cell_{k}", f"cells/{word}_{n}" if n else f"cells/{word}", cell
+
+
+# ---- the frame
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that all recurrent layers have."""
+
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    time_major: bool = False
+    zero_output_for_mask: bool = False
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A cell with the builder that finds its arrays."""
+
+    cell: Cell
+    b: Builder
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What a recurrent layer gives: the outputs of all steps in the order computed, and the final states."""
+
+    sequence: Value
+    states: list[Value]
+
+
+def run(b: Builder, parts: list[Part], x: Value, state: list[Value] | None, frame: Frame, *, wants_states: bool, suffix: str = "") -> Run:
+    """Run one direction. A stack of cells is a chain of single runs: masked steps hold every state alike."""
+    if frame.go_backwards:
+        x = flipped(b, x)
+    mask = x.mask
+    memory = _memory(b, parts, x, suffix) if frame.stateful else None
+    if memory is not None:
+        state = _recalled(b, memory, parts, x, state)
+    finals: list[Value] = []
+    at = 0
+    for k, part in enumerate(parts):
+        count = part.cell.kind.states
+        own = state[at : at + count] if state is not None else None
+        at += count
+        last = k == len(parts) - 1
+        name = "_".join(n for n in (suffix, str(k) if len(parts) > 1 else "") if n)
+        x, final = _run_cell(part, x, mask, own, zero_output=frame.zero_output_for_mask and last, wants_states=wants_states or frame.stateful, suffix=name, unroll=frame.unroll)
+        finals += final
+    if memory is not None:
+        b.calls("remember", memory, *finals, shapes=[None], name="done")
+    return Run(x, finals)
+
+
+def _run_cell(
+    part: Part, x: Value, mask: Value | None, state: list[Value] | None, *, zero_output: bool, wants_states: bool, suffix: str, unroll: bool
+) -> tuple[Value, list[Value]]:
+    cell, b = part.cell, part.b
+    if cell.is_cudnn and mask is not None:
+        raise refusal("unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: Keras itself refuses this model")
+    if cell.dropout or cell.recurrent_dropout:
+        b.note("training differs: the dropout inside the recurrence is not reproduced")
+    module, native = cell.make(b, x, suffix)
+    cell.fill(b, module, x.dim(-1), "_l0")
+    return call_cell(b, cell, module, native, x, mask, state, zero_output=zero_output, wants_states=wants_states, unroll=unroll)
+
+
+def call_cell(
+    b: Builder,
+    cell: Cell,
+    module: Module,
+    native: bool,
+    x: Value,
+    mask: Value | None,
+    state: list[Value] | None,
+    *,
+    zero_output: bool,
+    wants_states: bool,
+    unroll: bool = False,
+    reverse: bool = False,
+) -> tuple[Value, list[Value]]:
+    """Outputs of all steps, and the final states (if wanted)."""
+    batch, steps = x.dim(0), x.dim(1)
+    sequence: Shape = (batch, steps, cell.units)
+    shapes: list[Shape | None] = [sequence] + [(batch, cell.units)] * cell.kind.states
+    if native and mask is None and state is None and not wants_states and not reverse:
+        return b.call("rnn_outputs", module, x, shape=sequence), []
+    args: dict[str, Any] = {}
+    if mask is not None:
+        args["zero_output"] = zero_output
+        if state is not None and not unroll and not zero_output and b.rule("masked_start") == "state":
+            args["start_from_state"] = True
+    if native and reverse:
+        args["reverse"] = True
+    inputs: tuple[Any, ...] = (x, mask, state)
+    if not native:
+        y, *final = b.calls(module.ref, *inputs, shapes=shapes, **args)
+    elif wants_states or cell.kind is not LSTM_KIND:
+        y, *final = b.calls(f"run_{cell.kind.torch.lower()}", module, *inputs, shapes=shapes, **args)
+    else:
+        y, final = b.call("run_lstm_outputs", module, *inputs, shape=sequence, **args), []
+    return y, final
+
+
+def flipped(b: Builder, x: Value) -> Value:
+    """The sequence and its mask in reversed time."""
+    mask = b.call("flip", x.mask, shape=x.mask.shape, dim=1, name="mask") if x.mask is not None else None
+    return b.call("flip", x, shape=x.shape, dim=1).with_mask(mask)
+
+
+def _memory(b: Builder, parts: list[Part], x: Value, suffix: str) -> Module:
+    sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
+    if x.dim(0) is None:
+        raise refusal("unsupported-graph", "a stateful layer without a batch size")
+    return b.module("Memory", f"{suffix}_memory" if suffix else "memory", batch_size=x.dim(0), sizes=sizes, dtype=b.dtype)
+
+
+def _recalled(b: Builder, memory: Module, parts: list[Part], x: Value, given: list[Value] | None) -> list[Value]:
+    sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
+    shapes: list[Shape | None] = [(x.dim(0), n) for n in sizes]
+    if given is not None and b.rule("stateful_initial_state") == "given":
+        return given
+    recalled = b.calls("recall", memory, x, shapes=shapes)
+    if given is None:
+        return recalled
+    return b.calls("recall_or_take", recalled, given, shapes=shapes)
+
+
+def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, list[Value] | None]:
+    """(the sequence, the initial states) of a call, in each of the ways in which Keras writes them."""
+    state: Any = None
+    if isinstance(x, list):
+        x, *state = x
+    positional = kwargs.pop("positional", None) or []
+    if positional:  # Keras 3: call(sequence, initial_state=None, mask=None, training=False)
+        state = positional[0]
+        if len(positional) > 1 and isinstance(positional[1], Value):
+            x = x.with_mask(positional[1])
+    state = kwargs.pop("initial_state", None) or state
+    if kwargs.pop("constants", None):
+        raise refusal("unsupported-option", "constants of a recurrent layer")
+    if kwargs:
+        raise refusal("unsupported-graph", f"arguments of a recurrent call that h5port does not know: {sorted(kwargs)}")
+    if isinstance(state, Value):
+        state = [state]
+    state = _flat(state) if state else None
+    return x, state
+
+
+def _flat(states: Any) -> list[Value]:
+    return [states] if isinstance(states, Value) else [v for s in states for v in _flat(s)]
+
+
+def as_sequence(b: Builder, x: Value, frame: Frame) -> Value:
+    x = b.cast(x, b.dtype)
+    if frame.time_major:
+        return _swap(b, x)
+    return x
+
+
+def _swap(b: Builder, x: Value) -> Value:
+    mask = b.call("transpose", x.mask, shape=None if x.mask.shape is None else (x.mask.shape[1], x.mask.shape[0]), dim0=0, dim1=1) if x.mask else None
+    shape = None if x.shape is None else (x.shape[1], x.shape[0], *x.shape[2:])
+    return b.call("transpose", x, shape=shape, dim0=0, dim1=1).with_mask(mask)
+
+
+def finish(b: Builder, x: Value, done: Run, frame: Frame) -> Any:
+    """The layer's output: all steps or the last one, with the states where they are asked for."""
+    if frame.return_sequences:
+        y = done.sequence
+        if frame.time_major:
+            y = b.call("transpose", y, shape=(y.dim(1), y.dim(0), y.dim(2)), dim0=0, dim1=1)
+        y = y.with_mask(x.mask)
+    else:
+        y = last_step(b, done.sequence)
+    return [y, *done.states] if frame.return_state else y
+
+
+def last_step(b: Builder, sequence: Value) -> Value:
+    return b.call("last_step", sequence, shape=(sequence.dim(0), sequence.dim(-1)))
+
+
+def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs: dict[str, Any]) -> Any:
+    x, state = initial_state(b, x, kwargs)
+    if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
+        x = x.with_mask(None)
+    check_frame(frame, x)
+    done = run(b, parts, as_sequence(b, x, frame), state, frame, wants_states=frame.return_state)
+    return finish(b, x, done, frame)
+
+
+def check_frame(frame: Frame, x: Value) -> None:
+    if x.mask is not None and frame.zero_output_for_mask and frame.unroll and frame.go_backwards:
+        raise refusal("unsupported-option", "zero_output_for_mask with unroll and go_backwards: Keras puts the zeros at the wrong steps")
+    if x.shape is not None and len(x.shape) != 3:
+        raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
+
+
+def frame_of(layer: Any) -> Frame:
+    return Frame(**{f: getattr(layer, f) for f in Frame.__struct_fields__ if hasattr(layer, f)})
+
+
+_EXAMPLES: tuple[dict[str, Any], ...] = (
+    {"units": 5},
+    {"units": 5, "return_sequences": True},
+    {"units": 5, "go_backwards": True, "return_sequences": True},
+    {"units": 5, "return_state": True},
+    {"units": 5, "use_bias": False},
+)
+
+
+class Recurrent(Cell, frozen=True, kw_only=True):
+    """A layer of one cell: the cell's options and the frame's."""
+
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    time_major: bool = False
+    zero_output_for_mask: bool = False
+    examples = _EXAMPLES
+
+    def need(self, config: LayerConfig, writer: Writer) -> Need:
+        """In path stores the variables lie with the cell; CuDNN layers have them themselves."""
+        own = Need(name=config.name, class_name=config.class_name, id=config.id, trainable=config.trainable)
+        variables = tuple(self.variables(writer))
+        if self.is_cudnn:
+            return msgspec.structs.replace(own, variables=variables)
+        cell = Need(name="cell", class_name=f"{config.class_name}Cell", id=-config.id - 2, attribute="cell", variables=variables)
+        return msgspec.structs.replace(own, children=(cell,))
+
+    def parts(self, b: Builder) -> list[Part]:
+        return [Part(self, b if self.is_cudnn else b.child(b.layer, "cell"))]
+
+    def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
+        return lower_recurrent(b, frame_of(self), self.parts(b), x, kwargs)
+
+
+@declares("LSTM")
+class LSTM(Recurrent, frozen=True, kw_only=True):
+    recurrent_activation: ActivationSpec = "sigmoid"
+    kind = LSTM_KIND
+    examples = (*_EXAMPLES, {"units": 5, "recurrent_activation": "hard_sigmoid"}, {"units": 5, "activation": "relu"})
+
+
+@declares("GRU")
+class GRU(Recurrent, frozen=True, kw_only=True):
+    recurrent_activation: ActivationSpec = "sigmoid"
+    reset_after: bool = True
+    kind = GRU_KIND
+    examples = (*_EXAMPLES, {"units": 5, "reset_after": False}, {"units": 5, "recurrent_activation": "hard_sigmoid"})
+
+
+@declares("SimpleRNN")
+class SimpleRNN(Recurrent, frozen=True, kw_only=True):
+    kind = SIMPLE_KIND
+    examples = (*_EXAMPLES, {"units": 5, "activation": "relu"}, {"units": 5, "activation": "sigmoid"})
+
+
+class CuDNN(Recurrent, frozen=True, kw_only=True):
+    """The GPU layers of Keras 2: fixed activations, a layout of their own, no masks."""
+
+    @property
+    def is_cudnn(self) -> bool:
+        return True
+
+    @property
+    def gate_activation(self) -> ActivationSpec:
+        return "sigmoid"
+
+    @property
+    def resets_after(self) -> bool:
+        return self.kind is GRU_KIND
+
+
+@declares("CuDNNLSTM")
+class CuDNNLSTM(CuDNN, frozen=True, kw_only=True):
+    kind = LSTM_KIND
+
+
+@declares("CuDNNGRU")
+class CuDNNGRU(CuDNN, frozen=True, kw_only=True):
+    kind = GRU_KIND
+
+
+@declares("RNN")
+class RNN(Layer, frozen=True, kw_only=True):
+    """A cell, or a stack of cells, in the frame."""
+
+    cell: Any
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    time_major: bool = False
+    zero_output_for_mask: bool = False
+    mask = "own"
+
+    def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
+        yield "cell", "cell", self._cell()
+
+    def _cell(self) -> LayerConfig:
+        if not isinstance(self.cell, LayerConfig):
+            raise refusal("bad-config", "an RNN without a cell")
+        return self.cell
+
+    def parts(self, b: Builder) -> list[Part]:
+        config = self._cell()
+        below = b.child(config, "cell")
+        cell = decode(config, b.writer)
+        if isinstance(cell, Cell):
+            return [Part(cell, below)]
+        if not isinstance(cell, StackedRNNCells):
+            raise refusal("unknown-layer", f"{config.class_name} is not a cell of Keras", layer=config.place)
+        inner = [(decode(c, b.writer), below.child(c, part)) for part, _, c in cell.children()]
+        if not all(isinstance(c, Cell) for c, _ in inner):
+            raise refusal("unsupported-option", "a stack of cells that holds something else than LSTM, GRU and SimpleRNN cells")
+        return [Part(c, at) for c, at in inner if isinstance(c, Cell)]
+
+    def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
+        cell = decode(self._cell(), b.writer)
+        if isinstance(cell, StackedRNNCells) and cell.reverse_state_order and (self.return_state or kwargs or isinstance(x, list)):
+            raise refusal("unsupported-option", "reverse_state_order where the states are seen")
+        return lower_recurrent(b, frame_of(self), self.parts(b), x, kwargs)
+
+
+def decode_recurrent(b: Builder, config: LayerConfig) -> tuple[Any, list[Part]]:
+    """A recurrent layer inside a wrapper: its options and its cells. `b` is the builder at that layer."""
+    layer = decode(config, b.writer)
+    if not isinstance(layer, Recurrent | RNN):
+        raise refusal("unsupported-option", f"a {config.class_name} in the place of a recurrent layer", layer=config.place)
+    return layer, layer.parts(b)

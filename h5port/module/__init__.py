@@ -1,0 +1,1 @@
+"""The PyTorch module config: modules, calls, values. No torch here."""

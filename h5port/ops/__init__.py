@@ -1,0 +1,1 @@
+"""Operation nodes of functional graphs."""

@@ -1,0 +1,1 @@
+"""Builds torch modules from config.json: the only room that imports torch."""

@@ -1,0 +1,160 @@
+"""A `Program` becomes a torch.nn.Module. The vocabulary is closed: names are looked up in three tables, nothing else."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from h5port.errors import refusal
+from h5port.module.program import ModuleSpec, Program, names_in
+from h5port.runtime import functions, shims
+
+TORCH_MODULES: dict[str, type[nn.Module]] = {
+    name: getattr(nn, name)
+    for name in (
+        "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm Dropout Dropout1d AlphaDropout MaxPool1d AvgPool1d"
+    ).split()
+}
+SHIMS: dict[str, type[nn.Module]] = {
+    n: c for n, c in vars(shims).items() if inspect.isclass(c) and issubclass(c, nn.Module) and c.__module__ == shims.__name__
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    n: f for n, f in vars(functions).items() if inspect.isfunction(f) and f.__module__ == functions.__name__
+}
+Custom = Mapping[str, Callable[..., nn.Module]]
+
+
+class Converted(nn.Module):
+    """A converted Keras model. `program` says what it computes; submodules are named after the Keras layers.
+
+    It takes the Keras model's inputs in their order (a dict of them if the Keras model does) and gives its outputs in
+    their structure.
+    """
+
+    def __init__(self, program: Program, custom: Custom | None = None) -> None:
+        super().__init__()
+        self.program = program
+        for name, spec in program.modules.items():
+            setattr(self, name, build_module(name, spec, custom or {}))
+        self._steps = [_Step(c, program) for c in program.calls]
+
+    def forward(self, *inputs: Any) -> Any:
+        values = self._given(inputs)
+        for step in self._steps:
+            step.run(self, values)
+        return _structure(self.program.outputs, values)
+
+    def _given(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
+        names = self.program.inputs
+        if isinstance(names, dict):
+            (given,) = inputs
+            return {names[k]: _tensor(given[k]) for k in names}
+        if len(inputs) == 1 and isinstance(inputs[0], list | tuple) and len(names) > 1:
+            inputs = tuple(inputs[0])
+        if len(inputs) != len(names):
+            raise TypeError(f"this model takes {len(names)} inputs ({', '.join(names)}), {len(inputs)} were given")
+        return dict(zip(names, map(_tensor, inputs), strict=True))
+
+    def reset_states(self) -> None:
+        """Put the states of all stateful layers back to zero."""
+        for module in self.modules():
+            if isinstance(module, shims.Memory):
+                module.reset()
+
+
+class _Step:
+    """A call with everything looked up that can be looked up before."""
+
+    def __init__(self, call: Any, program: Program) -> None:
+        self.target: str | None = None
+        if call.target.startswith("@"):
+            self.target = call.target[1:]
+        elif call.target not in FUNCTIONS:
+            raise refusal("bad-output", f"config.json calls {call.target!r}, which this h5port does not have", remedy="use a newer h5port")
+        else:
+            self.function = FUNCTIONS[call.target]
+        self.inputs, self.outputs = call.inputs, call.outputs
+        self.args = {k: argument(v) for k, v in call.args.items()}
+
+    def run(self, owner: nn.Module, values: dict[str, Any]) -> None:
+        operands = [_operand(i, owner, values) for i in self.inputs]
+        function = self.function if self.target is None else getattr(owner, self.target)
+        result = function(*operands, **self.args)
+        if len(self.outputs) == 1:
+            values[self.outputs[0]] = result[0] if isinstance(result, tuple) and self.target is not None and len(result) == 1 else result
+        else:
+            values.update(zip(self.outputs, result, strict=True))
+
+
+def argument(value: Any) -> Any:
+    """An argument of the config as Python has it: dtypes by name, functions by name."""
+    if isinstance(value, dict) and "function" in value:
+        function = FUNCTIONS[value["function"]]
+        return functools.partial(function, **value["args"]) if value["args"] else function
+    if isinstance(value, str) and value in _DTYPES:
+        return getattr(torch, value)
+    return value
+
+
+_DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
+
+
+def build_module(name: str, spec: ModuleSpec, custom: Custom) -> nn.Module:
+    """The module of a spec, with its tensors still to be loaded."""
+    if spec.program is not None:
+        return Nested(spec.program, custom)
+    args = {k: argument(v) if k != "dtype" or spec.type != "Memory" else v for k, v in spec.args.items()}
+    cls = TORCH_MODULES.get(spec.type) or SHIMS.get(spec.type)
+    if cls is None:
+        raise refusal("bad-output", f"config.json has a module of type {spec.type!r}, which this h5port does not have", remedy="use a newer h5port")
+    module = cls(**args)
+    for tensor, of in spec.tensors.items():
+        parameter = getattr(module, tensor)
+        if isinstance(parameter, nn.Parameter):
+            parameter.requires_grad_(of.trainable)
+    return module
+
+
+class Nested(Converted):
+    """A nested model: takes its inputs and gives its outputs as plain tuples."""
+
+    def forward(self, *inputs: Any) -> Any:
+        values = dict(zip(self.program.inputs, inputs, strict=True))
+        for step in self._steps:
+            step.run(self, values)
+        return tuple(values[n] for n in names_in(self.program.outputs))
+
+
+def build(program: Program, tensors: Mapping[str, torch.Tensor], custom: Custom | None = None) -> Converted:
+    """The module in eval(), with its weights. Raises H5PortError if the tensors do not fit the program."""
+    module = Converted(program, custom)
+    missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
+    missing = [n for n in missing if not n.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise refusal("bad-output", f"the weights do not fit the config: missing {missing}, unexpected {unexpected}")
+    return module.eval()
+
+
+def _operand(operand: Any, owner: nn.Module, values: dict[str, Any]) -> Any:
+    if isinstance(operand, str):
+        return getattr(owner, operand[1:]) if operand.startswith("@") else values[operand]
+    if isinstance(operand, list | tuple):
+        return [_operand(o, owner, values) for o in operand]
+    return operand
+
+
+def _structure(names: Any, values: dict[str, Any]) -> Any:
+    if isinstance(names, dict):
+        return {k: _structure(v, values) for k, v in names.items()}
+    if isinstance(names, list | tuple):
+        return [_structure(v, values) for v in names]
+    return values[names]
+
+
+def _tensor(value: Any) -> Any:
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value)

@@ -1,0 +1,372 @@
+"""Matches what the layers need with what the file stores (FORMATS: legacy HDF5, path stores).
+
+Every variable gets exactly one array and every array is used or named as dropped; otherwise one error shows
+both lists. Names, orders and shapes decide; nothing here knows a layer, and no number is touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from h5port.archive import Archive, StoredArray
+from h5port.errors import Problems, refusal
+from h5port.schema.needs import Binding, Label, Need, Variable, has_variables
+
+Item = tuple[Label, Variable]
+
+# Arrays that are no weights: states of random generators
+_RANDOM_STATE = re.compile(r"(StateVar(:\d+)?|seed_generator_state(_\d+)?(:\d+)?)$")
+
+
+def bind(archive: Archive, root: Need) -> Binding:
+    """Raises H5PortError with all of the missing, unused and misshapen arrays."""
+    binder = _Binder(archive)
+    binders: dict[str, Callable[[Need], None]] = {"named": binder.named, "numbered": binder.numbered, "paths": binder.paths}
+    if archive.layout not in binders:
+        raise refusal(
+            "no-weights",
+            "an architecture without weights",
+            file=str(archive.source),
+            remedy="give the weights file, and this one as --config",
+        )
+    binders[archive.layout](root)
+    return binder.finish()
+
+
+class _Binder:
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self.bound: dict[tuple[Label, str], StoredArray] = {}
+        self.used: set[str] = set()
+        self.dropped: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.notes: list[str] = []
+        self.problems = Problems()
+
+    def put(self, label: Label, variable: Variable, array: StoredArray) -> None:
+        key = (label, variable.name)
+        self.used.add(array.path)
+        if key in self.bound:
+            if not np.array_equal(_bits(self.archive.read(array.path)), _bits(self.archive.read(self.bound[key].path))):
+                raise refusal("ambiguous-weights", f"two arrays for {variable.name} that differ: {self.bound[key].path}, {array.path}")
+            self.dropped[array.path] = f"a second copy of {self.bound[key].path}, bit for bit"
+            return
+        if not variable.fits(array.shape):
+            expected = ["any" if n is None else n for n in variable.shape or ()]
+            raise refusal(
+                "shape-mismatch",
+                f"{variable.name} has the shape {list(array.shape)}, the config asks for {expected}",
+                file=array.path,
+                layer="/".join(label),
+                remedy="the config belongs to other weights, or the file was changed",
+            )
+        self.bound[key] = array
+
+    def finish(self) -> Binding:
+        for path in self.archive.arrays:
+            if path not in self.used and _RANDOM_STATE.search(path):
+                self.dropped[path] = "the state of a random generator, which inference does not use"
+        for group in self.archive.ignored:
+            self.dropped[group] = "not weights of the model"
+        unused = [p for p in self.archive.arrays if p not in self.used and p not in self.dropped]
+        with self.problems.collect(file=str(self.archive.source)):
+            if self.missing or unused:
+                raise refusal(
+                    "missing-weights" if self.missing else "unused-weights",
+                    f"variables of the config without an array: {self.missing or 'none'}; arrays that belong to no variable: {unused[:20] or 'none'}",
+                    remedy="the config and the weights must be of one model; `h5port convert --raw` writes the arrays as they are",
+                )
+        self.problems.raise_if_any()
+        return Binding(arrays=self.bound, dropped=self.dropped, notes=tuple(dict.fromkeys(self.notes)))
+
+    # ---- named layout: groups by layer, order by attributes
+
+    def named(self, root: Need) -> None:
+        groups = self._groups()
+        layers = {n.name: n for n in root.children if n.kind != "operation"}
+        full = {name: stored for name, stored in groups.items() if stored}
+        wanted = [n for n in layers.values() if has_variables(n)]
+        if all(name in layers for name in full):
+            pairs = [(layers[name], stored) for name, stored in full.items()]
+        elif len(full) == len([n for n in wanted if not n.opaque]):
+            self.notes.append("the layers of the file have other names than those of the config: matched in order")
+            pairs = list(zip([n for n in wanted if not n.opaque], full.values(), strict=True))
+        else:
+            raise refusal(
+                "ambiguous-weights",
+                f"{len(full)} layers with weights in the file {list(full)[:20]}, {len(wanted)} in the config {[n.name for n in wanted][:20]}",
+                file=str(self.archive.source),
+                remedy="the config and the weights must be of one model",
+            )
+        for need, stored in pairs:
+            with self.problems.collect(file=str(self.archive.source), layer=need.name):
+                self._bind_group(need, stored)
+        done = {n.name for n, _ in pairs}
+        self.missing += [n.name for n in wanted if n.name not in done and not n.opaque]
+        top = self.archive.attributes.get("top_level_model_weights", {}).get("weight_names")
+        if top:
+            raise refusal("unsupported-graph", f"weights that belong to the model itself and to no layer: {top}", file=str(self.archive.source))
+
+    def _groups(self) -> dict[str, list[tuple[str, StoredArray]]]:
+        """Layer name -> its weight names and arrays, in the order of the attributes."""
+        result: dict[str, list[tuple[str, StoredArray]]] = {}
+        for name in self.archive.attributes[""]["layer_names"]:
+            group = self.archive.attributes.get(name.replace("\\", "/"))
+            weights = [str(w) for w in (group or {}).get("weight_names") or []]
+            paths = [f"{name}/{w}".replace("\\", "/") for w in weights]
+            absent = [p for p in paths if p not in self.archive.arrays]
+            if group is None or absent or len(set(weights)) < len(weights):
+                what = "is listed but not there" if group is None else f"lacks {absent[:5]}" if absent else "lists a weight twice"
+                raise refusal(
+                    "incomplete-file",
+                    f"the layer {name!r} {what}: the writer stopped in the middle",
+                    file=str(self.archive.source),
+                    remedy="save the model again; some Kerases fail half way when two weights have one name",
+                )
+            result[name] = [(w, self.archive.arrays[p]) for w, p in zip(weights, paths, strict=True)]
+        return result
+
+    def _bind_group(self, need: Need, stored: list[tuple[str, StoredArray]]) -> None:
+        """One layer's arrays, in the order of `weight_names`: trainable ones first, by one of three readings."""
+        for name, array in stored:
+            if _RANDOM_STATE.search(name):
+                self.dropped[array.path] = "the state of a random generator, which inference does not use"
+        stored = [s for s in stored if s[1].path not in self.dropped]
+        if need.opaque:
+            for name, array in stored:
+                self.put((need.name,), Variable(name), array)
+            return
+        orders = _orders(need)
+        reasons = [_misfit(order, stored, need) for order in orders]
+        fitting = [order for order, reason in zip(orders, reasons, strict=True) if reason is None]
+        if not fitting and len(orders[0]) == len(stored):
+            by_owner = _by_owner(orders[0], stored)
+            if by_owner:
+                fitting = [by_owner]
+                self.notes.append(f"{need.name}: matched by the names of its inner layers, not by order")
+        if not fitting:
+            expected = ["/".join((*label[1:], v.name)) for label, v in orders[0]]
+            raise refusal(
+                "ambiguous-weights" if len(orders[0]) == len(stored) else "missing-weights",
+                f"{reasons[0]}; expected {expected[:24]}, stored {[n for n, _ in stored][:24]}",
+                remedy="the config and the weights must be of one model",
+            )
+        for (label, variable), (_, array) in zip(fitting[0], stored, strict=True):
+            self.put(label, variable, array)
+
+    # ---- numbered layout: Keras 0.x
+
+    def numbered(self, root: Need) -> None:
+        if "graph" in self.archive.attributes:
+            trainable, fixed = _split((), root, flags=True)
+            self._bind_numbers(trainable + fixed, "graph", root.name)
+            return
+        count = int(self.archive.attributes[""]["nb_layers"])
+        layers = [n for n in root.children if n.class_name != "InputLayer"]
+        if count != len(layers):
+            raise refusal(
+                "ambiguous-weights",
+                f"{count} layers in the file, {len(layers)} in the config",
+                file=str(self.archive.source),
+                remedy="the config and the weights must be of one model",
+            )
+        for k, need in enumerate(layers):
+            with self.problems.collect(file=f"{self.archive.source}:/layer_{k}", layer=need.name):
+                trainable, fixed = _split((), need, flags=True)
+                self._bind_numbers(trainable + fixed, f"layer_{k}", need.name)
+
+    def _bind_numbers(self, order: list[Item], group: str, layer: str) -> None:
+        count = int(self.archive.attributes[group].get("nb_params") or 0)
+        paths = [f"{group}/param_{i}" for i in range(count)]
+        absent = [p for p in paths if p not in self.archive.arrays]
+        if absent or count != len(order):
+            expected = ["/".join((*label, v.name)) for label, v in order]
+            raise refusal("missing-weights", f"{count} arrays stored, {absent or 'none'} of them absent; expected {expected}", layer=layer)
+        for (label, variable), path in zip(order, paths, strict=True):
+            self.put(label, variable, self.archive.arrays[path])
+
+    # ---- path layout: .keras and .weights.h5
+
+    def paths(self, root: Need) -> None:
+        doubled = any(p.startswith("_layer_checkpoint_dependencies") for p in (*self.archive.arrays, *self.archive.attributes))
+        self._container = "_layer_checkpoint_dependencies" if doubled else "layers"
+        self._doubled = doubled
+        self._visited: dict[int, Label] = {}
+        self._visit(root, (), "")
+        for path in self.archive.arrays:
+            if path.split("/")[0] in ("optimizer", "metrics", "_metrics", "_loss_tracker", "trackers") or "_tracker/" in path:
+                self.dropped[path] = "not weights of the model"
+
+    def _visit(self, need: Need, label: Label, path: str) -> None:
+        if need.id in self._visited:
+            for (at, variable), array in list(self.bound.items()):
+                first = self._visited[need.id]
+                if at[: len(first)] == first:
+                    self.bound[((*label, *at[len(first) :]), variable)] = array
+            self.notes.append(f"{'/'.join(label)} shares the weights of {'/'.join(self._visited[need.id])}")
+            return
+        self._visited[need.id] = label
+        with self.problems.collect(file=f"{self.archive.source}:/{path}", layer="/".join(label)):
+            self._own(need, label, path)
+        if need.kind == "model":
+            for child, place in self._members(need):
+                self._visit(child, (*label, child.name), f"{path}/{place}".lstrip("/"))
+        else:
+            for child in need.children:
+                self._visit(child, (*label, child.name), self._child_path(child, path))
+
+    def _child_path(self, child: Need, path: str) -> str:
+        """An attribute may begin with an underscore, by the package that wrote the file."""
+        plain, private = f"{path}/{child.attribute}", f"{path}/_{child.attribute}"
+        return private if any(p.startswith(f"{private}/") for p in self.archive.arrays) else plain
+
+    def _members(self, model: Need) -> Iterable[tuple[Need, str]]:
+        """The layers of a model and where they lie: named by their class in snake case, numbered by class."""
+        count: dict[str, int] = {}
+
+        def number(word: str) -> str:
+            n = count.get(word, 0)
+            count[word] = n + 1
+            return f"{word}_{n}" if n else word
+
+        for child in model.children:
+            if child.kind == "operation" or (model.class_name == "Sequential" and child.class_name == "InputLayer"):
+                continue
+            word = snake_case(child.class_name)
+            if child.kind == "model" and word == "functional" and not self._exists(f"{self._container}/functional"):
+                word = "model" if self._exists(f"{self._container}/model") else word
+            yield child, f"{self._container}/{number(word)}"
+            if self._doubled and has_variables(child):
+                number(word)  # Keras 2.12 to 2.14 list a layer with weights twice
+
+    def _exists(self, part: str) -> bool:
+        return any(f"/{part}/" in f"/{p}" or f"/{part}_" in f"/{p}" for p in self.archive.arrays)
+
+    def _own(self, need: Need, label: Label, path: str) -> None:
+        prefix = f"{path}/vars/".lstrip("/")
+        found = {p[len(prefix) :]: p for p in self.archive.arrays if p.startswith(prefix) and "/" not in p[len(prefix) :]}
+        if need.opaque:
+            for p in self.archive.arrays:
+                if p.startswith(f"{path}/"):
+                    self.put(label, Variable(p[len(path) + 1 :]), self.archive.arrays[p])
+            return
+        variables = list(need.variables)
+        if all(n.isdigit() for n in found):
+            stored = [found[n] for n in sorted(found, key=int)]
+        elif set(found) == {v.name for v in variables}:
+            stored = [found[v.name] for v in variables]
+        else:
+            raise refusal("unused-weights", f"arrays with names that h5port does not know here: {sorted(found)}")
+        if len(stored) < len(variables):
+            variables = [v for v in variables if not v.optional]
+        if not stored and variables:
+            self.missing += ["/".join((*label, v.name)) for v in variables]
+        elif len(stored) != len(variables):
+            names = [v.name for v in variables]
+            if variables or need.kind != "model":
+                raise refusal("ambiguous-weights", f"{len(stored)} arrays stored, {len(variables)} expected ({names})")
+        else:
+            for variable, p in zip(variables, stored, strict=True):
+                self.put(label, variable, self.archive.arrays[p])
+
+
+def snake_case(name: str) -> str:
+    """The path stores' name for a class (keras/src/utils/naming.py, to_snake_case)."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _bits(a: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.frombuffer(np.ascontiguousarray(a).tobytes(), np.uint8)
+
+
+# ---- orders in which legacy files list the weights of one layer
+
+
+def _orders(need: Need) -> list[list[Item]]:
+    """The orders in which a writer can have listed them, most likely first: trainable then fixed, by the flags of
+    the config; the same as if nothing were frozen; layer by layer."""
+    with_flags, without = _split((), need, flags=True), _split((), need, flags=False)
+    return [with_flags[0] + with_flags[1], without[0] + without[1], _in_layers((), need)]
+
+
+def _split(above: Label, need: Need, *, flags: bool) -> tuple[list[Item], list[Item]]:
+    """(trainable, fixed) as Keras gathers `layer.trainable_weights` and `layer.non_trainable_weights`."""
+    label = (*above, need.name)
+    frozen = flags and not need.trainable
+    trainable = [(label, v) for v in need.variables if v.trainable]
+    fixed = [(label, v) for v in need.variables if not v.trainable]
+    if frozen and need.kind != "model":
+        trainable, fixed = [], trainable + fixed
+    for child in need.children:
+        inner_trainable, inner_fixed = _split(label, child, flags=flags)
+        if frozen and need.kind != "model":
+            fixed += inner_trainable + inner_fixed
+        else:
+            trainable, fixed = trainable + inner_trainable, fixed + inner_fixed
+    return trainable, fixed
+
+
+def _in_layers(above: Label, need: Need) -> list[Item]:
+    label = (*above, need.name)
+    return [(label, v) for v in need.variables] + [item for c in need.children for item in _in_layers(label, c)]
+
+
+def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need) -> str | None:
+    """Why the arrays cannot be in this order; None if they can."""
+    if len(order) != len(stored):
+        return f"{len(order)} variables expected, {len(stored)} stored"
+    variables = {v.name for _, v in order}
+    inner = {part for label, _ in order for part in label} - {need.name}
+    for (label, variable), (name, array) in zip(order, stored, strict=True):
+        said = _said_variable(name, variables)
+        if said and said != variable.name:
+            return f"the name {name!r} does not fit the variable {variable.name} of {'/'.join(label)}"
+        if not variable.fits(array.shape):
+            return f"{name!r} has the shape {list(array.shape)}, which does not fit {variable.name} of {'/'.join(label)} {variable.shape}"
+        parts = name.replace("\\", "/").split("/")
+        owners = ({_direction(p) or p for p in parts[:-1]} | {_direction(parts[-1])}) & inner
+        if owners and not owners & set(label):
+            return f"the name {name!r} belongs to another layer than {'/'.join(label)}"
+    return None
+
+
+def _direction(part: str) -> str | None:
+    """'forward_lstm' -> 'forward': the halves of a Bidirectional are named after the layer."""
+    match = re.match(r"(forward|backward)_", part)
+    return match[1] if match else None
+
+
+def _said_variable(name: str, variables: set[str]) -> str | None:
+    """The variable that a stored name speaks of; None when it says nothing ('param_3')."""
+    last = re.sub(r":\d+$", "", name.replace("\\", "/")).split("/")[-1]
+    for word in (last, re.sub(r"_\d+$", "", last)):
+        if word in variables:
+            return word
+        for variable in sorted(variables, key=len, reverse=True):
+            if word.endswith(f"_{variable}"):
+                return variable
+    return None
+
+
+def _by_owner(order: list[Item], stored: list[tuple[str, StoredArray]]) -> list[Item]:
+    """Each array by the layer and the variable that its name speaks of; [] unless that is one to one."""
+    index: dict[tuple[str, str], list[Item]] = {}
+    for label, variable in order:
+        index.setdefault((label[-1], variable.name), []).append((label, variable))
+    result: list[Item] = []
+    variables = {v.name for _, v in order}
+    for name, array in stored:
+        said = _said_variable(name, variables)
+        clean = re.sub(r"(_\d+)?(:\d+)?$", "", name.replace("\\", "/"))
+        owner = clean.split("/")[-2] if "/" in clean else clean[: -len(said) - 1] if said else ""
+        found = index.get((_direction(owner) or owner, said or ""), []) or index.get((owner, said or ""), [])
+        if len(found) != 1 or not found[0][1].fits(array.shape):
+            return []
+        result.append(found[0])
+    return result if len({(label, v.name) for label, v in result}) == len(result) else []
+

@@ -1,6 +1,7 @@
 """Keras models become PyTorch modules, without Keras and without TensorFlow."""
 
-from h5port.api import load
+from h5port.api import check, convert, load, state_dict
 from h5port.errors import H5PortError
+from h5port.version import __version__
 
-__all__ = ["H5PortError", "load"]
+__all__ = ["H5PortError", "__version__", "check", "convert", "load", "state_dict"]

@@ -290,7 +290,7 @@ class Builder:
 
 # Modules that take a dtype
 DTYPED = frozenset(
-    "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm RMSNorm KerasLSTM KerasGRU KerasRNN Scale".split()
+    "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm RMSNorm KerasLSTM KerasGRU KerasRNN Memory".split()
 )
 
 

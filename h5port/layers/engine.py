@@ -26,6 +26,7 @@ class Lowered(msgspec.Struct, frozen=True, kw_only=True):
     recipes: dict[str, Recipe]
     notes: tuple[str, ...]
     dropped: dict[str, str]
+    layers: dict[str, str]  # Keras name -> name in the program
 
 
 def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
@@ -43,6 +44,7 @@ def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
         recipes=building.recipes,
         notes=tuple(dict.fromkeys([*building.binding.notes, *building.notes])),
         dropped=building.binding.dropped,
+        layers={layer.name: builder.name_of(layer) for layer in model.layers.values()},
     )
 
 

@@ -66,6 +66,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         self._scale_and_shift(b, norm, size)
         norm.tensor("running_mean", b.stored(mean, (x.dim(axis),)), trainable=False)
         norm.tensor("running_var", b.stored(spread, (x.dim(axis),)), trainable=False)
+        norm.constant("num_batches_tracked", (), 0, "int64")
         return channels_first(b, x, lambda v: norm(v, shape=v.shape), axis)
 
     def _axis(self, x: Value) -> int:

@@ -329,7 +329,7 @@ def _memory(b: Builder, parts: list[Part], x: Value, suffix: str) -> Module:
     sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
     if x.dim(0) is None:
         raise refusal("unsupported-graph", "a stateful layer without a batch size")
-    return b.module("Memory", f"{suffix}_memory" if suffix else "memory", batch_size=x.dim(0), sizes=sizes, dtype=b.dtype)
+    return b.module("Memory", f"{suffix}_memory" if suffix else "memory", batch_size=x.dim(0), sizes=sizes)
 
 
 def _recalled(b: Builder, memory: Module, parts: list[Part], x: Value, given: list[Value] | None) -> list[Value]:

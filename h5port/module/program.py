@@ -82,8 +82,8 @@ EFFECTS = frozenset({"remember"})
 _TAKEN = frozenset(
     "self torch nn math load model forward training extra_repr children modules parameters buffers state_dict register_buffer register_parameter "
     "add_module train eval float double half to type cpu cuda apply share_memory zero_grad requires_grad_ dump_patches call_super_init compile "
-    "named_children named_modules named_parameters named_buffers get_parameter get_submodule get_buffer reset_states t name names super init "
-    "x y int bool str len list dict tuple range min max sum abs set map zip any all print open id input object mask".split()
+    "named_children named_modules named_parameters named_buffers get_parameter get_submodule get_buffer reset_states t super init "
+    "int bool str len list dict tuple range min max sum abs set map zip any all print open id object partial inputs".split()
 )
 
 
@@ -99,6 +99,11 @@ def identifier(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str
         n += 1
         result = f"{word}_{n}"
     return result
+
+
+def is_buffer(tensor: str) -> bool:
+    """Statistics and counters of a module: not parameters, never trained."""
+    return tensor.startswith(("running_", "num_batches_"))
 
 
 def names_in(operand: Operand) -> Iterator[str]:

@@ -108,7 +108,7 @@ def build_module(name: str, spec: ModuleSpec, custom: Custom) -> nn.Module:
     """The module of a spec, with its tensors still to be loaded."""
     if spec.program is not None:
         return Nested(spec.program, custom)
-    args = {k: argument(v) if k != "dtype" or spec.type != "Memory" else v for k, v in spec.args.items()}
+    args = {k: argument(v) for k, v in spec.args.items()}
     cls = TORCH_MODULES.get(spec.type) or SHIMS.get(spec.type)
     if cls is None:
         raise refusal("bad-output", f"config.json has a module of type {spec.type!r}, which this h5port does not have", remedy="use a newer h5port")
@@ -134,7 +134,6 @@ def build(program: Program, tensors: Mapping[str, torch.Tensor], custom: Custom 
     """The module in eval(), with its weights. Raises H5PortError if the tensors do not fit the program."""
     module = Converted(program, custom)
     missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
-    missing = [n for n in missing if not n.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise refusal("bad-output", f"the weights do not fit the config: missing {missing}, unexpected {unexpected}")
     return module.eval()

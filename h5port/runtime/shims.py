@@ -9,11 +9,11 @@ from torch import nn
 class Memory(nn.Module):
     """The states of a stateful layer, kept from call to call; `reset` puts them back to zero."""
 
-    def __init__(self, batch_size, sizes, dtype="float32"):
+    def __init__(self, batch_size, sizes, dtype=None):
         super().__init__()
         self.count = len(sizes)
         for i, size in enumerate(sizes):
-            self.register_buffer(f"state_{i}", torch.zeros(batch_size, size, dtype=getattr(torch, dtype)), persistent=False)
+            self.register_buffer(f"state_{i}", torch.zeros(batch_size, size, dtype=dtype), persistent=False)
 
     def recall(self, x):
         return [getattr(self, f"state_{i}") for i in range(self.count)]

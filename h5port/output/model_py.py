@@ -1,0 +1,363 @@
+"""Prints a `Program` as code that an engineer would have written: model.py.
+
+Functions and shims are taken from their source text in the runtime, which is read and never imported here: one
+whose body is a single `return` is written out where it is called, every other one is pasted, with what it needs.
+Nothing from the file becomes code: names are identifiers made by one rule, everything else is a literal.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import keyword
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from h5port.module.program import CallSpec, ModuleSpec, Program, Shape, identifier, is_buffer, names_in
+
+WIDTH = 118
+_RUNTIME = Path(__file__).parent.parent / "runtime"
+_DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
+
+# Arguments of torch.nn that are printed by position, and defaults that are not printed.
+_POSITIONAL = {
+    "Linear": ("in_features", "out_features"),
+    "Embedding": ("num_embeddings", "embedding_dim"),
+    "LSTM": ("input_size", "hidden_size"),
+    "GRU": ("input_size", "hidden_size"),
+    "RNN": ("input_size", "hidden_size"),
+    "Conv1d": ("in_channels", "out_channels", "kernel_size"),
+    "BatchNorm1d": ("num_features",),
+    "BatchNorm2d": ("num_features",),
+    "BatchNorm3d": ("num_features",),
+    "LayerNorm": ("normalized_shape",),
+    "Dropout": ("p",),
+    "Dropout1d": ("p",),
+    "AlphaDropout": ("p",),
+    "MaxPool1d": ("kernel_size",),
+    "AvgPool1d": ("kernel_size",),
+    "KerasLSTM": ("input_size", "hidden_size"),
+    "KerasGRU": ("input_size", "hidden_size"),
+    "KerasRNN": ("input_size", "hidden_size"),
+    "Memory": ("batch_size", "sizes"),
+    "GaussianNoise": ("stddev",),
+    "GaussianDropout": ("rate",),
+    "ShapedPReLU": ("shape",),
+}
+_DEFAULTS = {"bias": True, "stride": 1, "dilation": 1, "groups": 1, "num_layers": 1, "nonlinearity": "tanh"}
+
+
+class Library:
+    """The runtime's source text: top-level functions and classes by name."""
+
+    def __init__(self) -> None:
+        self.text: dict[str, str] = {}
+        self.tree: dict[str, ast.FunctionDef | ast.ClassDef] = {}
+        self.imports: dict[str, str] = {}  # name -> the import that brings it
+        for file in ("functions.py", "shims.py"):
+            text = (_RUNTIME / file).read_text(encoding="utf-8")
+            for node in ast.parse(text).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    self.text[node.name] = ast.get_source_segment(text, node) or ""
+                    self.tree[node.name] = node
+                elif isinstance(node, ast.ImportFrom | ast.Import):
+                    self._add_import(node)
+
+    def _add_import(self, node: ast.ImportFrom | ast.Import) -> None:
+        for alias in node.names:
+            line = copy.copy(node)
+            line.names = [alias]
+            self.imports[alias.asname or alias.name] = ast.unparse(line)
+
+    def expression(self, name: str) -> tuple[list[str], list[str], ast.expr] | None:
+        """(positional parameters, keyword parameters, expression) of a function that is one `return`."""
+        node = self.tree[name]
+        if not isinstance(node, ast.FunctionDef) or node.args.vararg or node.args.defaults:
+            return None
+        if len(node.body) != 1 or not isinstance(node.body[0], ast.Return) or node.body[0].value is None:
+            return None
+        return [a.arg for a in node.args.args], [a.arg for a in node.args.kwonlyargs], node.body[0].value
+
+    def closure(self, names: set[str]) -> list[str]:
+        """The names with everything of the library that they use, in the order of the library."""
+        todo, found = list(names), set[str]()
+        while todo:
+            name = todo.pop()
+            if name in found or name not in self.tree:
+                continue
+            found.add(name)
+            todo.extend(n.id for n in ast.walk(self.tree[name]) if isinstance(n, ast.Name))
+        return [n for n in self.tree if n in found]
+
+
+def print_model(program: Program) -> str:
+    """The text of model.py."""
+    library = Library()
+    used: set[str] = set()
+    classes = {id(p): n for p, n in _class_names(program)}
+    parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in _class_names(program)]
+    pasted = library.closure(used)
+    body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, _LOAD.format(name=classes[id(program)])])
+    text = f'"""{_plain(program.doc)}\n\nWritten by h5port. It needs torch and safetensors, nothing else: `from model import load`.\n"""\n\n'
+    return text + _imports(body, library) + "\n\n\n" + body + "\n"
+
+
+_LOAD = '''def load(path=None):
+    """The model in eval(), with the weights of the model.safetensors beside this file."""
+    model = {name}()
+    model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors") if path is None else path))
+    return model.eval()'''
+
+
+def _class_names(program: Program) -> list[tuple[Program, str]]:
+    """All programs, inner ones first, each with a class name of its own."""
+    result: list[tuple[Program, str]] = []
+
+    def visit(p: Program) -> None:
+        for spec in p.modules.values():
+            if spec.program is not None:
+                visit(spec.program)
+        word = "".join(w.capitalize() for w in identifier(p.name).split("_") if w) or "Model"
+        word = word if not word[0].isdigit() and not keyword.iskeyword(word) else f"Model{word}"
+        taken = {n for _, n in result} | {"Path", "PackedSequence", "F", "Memory"}
+        n = 1
+        name = word
+        while name in taken or name.startswith("Keras"):
+            n += 1
+            name = f"{word.removeprefix('Keras') or 'Model'}{n}"
+        result.append((p, name))
+
+    visit(program)
+    return result
+
+
+def _imports(body: str, library: Library) -> str:
+    used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}
+    lines = {"from pathlib import Path", "import torch", "from safetensors.torch import load_file", "from torch import nn"}
+    if "torch" not in used:
+        lines.discard("import torch")
+    lines |= {line for name, line in library.imports.items() if name in used and name not in ("torch", "nn", "annotations")}
+    if "partial" in used:
+        lines.add("from functools import partial")
+    standard = sorted(x for x in lines if x.split()[1] in ("pathlib", "functools"))
+    others = sorted(lines - set(standard), key=lambda x: (not x.startswith("import"), x))
+    return "\n".join(standard) + "\n\n" + "\n".join(others)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r'[^\x20-\x7e]|["\\]', "?", text)
+
+
+class _Class:
+    """One program as one class."""
+
+    def __init__(self, program: Program, classes: dict[int, str], library: Library, used: set[str], *, root: bool) -> None:
+        self.program, self.classes, self.library, self.used, self.root = program, classes, library, used, root
+        globals_ = set(library.tree) | set(library.imports) | set(classes.values()) | {"partial", "self", "load"}
+        self.names: dict[str, str] = {}
+        for value in program.values:
+            self.names[value] = identifier(value, globals_ | set(self.names.values())) if value in globals_ else value
+        self.reads: dict[str, int] = {}
+        for call in program.calls:
+            for name in names_in(call.inputs):
+                self.reads[name] = self.reads.get(name, 0) + 1
+        for name in names_in(program.outputs):
+            self.reads[name] = self.reads.get(name, 0) + 1
+
+    def text(self) -> str:
+        lines = [f"class {self.classes[id(self.program)]}(nn.Module):", f'    """{self._doc()}"""', ""]
+        if self.program.modules:
+            lines += ["    def __init__(self):", "        super().__init__()"]
+            for name, spec in self.program.modules.items():
+                lines += [f"        {line}" for line in self._module(name, spec)]
+            lines.append("")
+        lines += [f"    def forward(self, {', '.join(self._parameters())}):"] + [f"        {line}" for line in self._forward()]
+        if self.root and _has_memory(self.program):
+            self.used.add("Memory")
+            lines += ["", "    def reset_states(self):", "        for module in self.modules():"]
+            lines += ["            if isinstance(module, Memory):", "                module.reset()"]
+        return "\n".join(lines)
+
+    def _doc(self) -> str:
+        """What goes in and what comes out, with shapes."""
+        inputs = ", ".join(f"{self.names[n]} {self._kind(n)}" for n in names_in(self.program.inputs))
+        outputs = ", ".join(self._kind(n) for n in names_in(self.program.outputs))
+        text = f"{_plain(self.program.doc)}. In: {inputs}. Out: {outputs}."
+        if len(text) < WIDTH - 10:
+            return text
+        return f"{_plain(self.program.doc)}.\n\n    In:  {inputs}\n    Out: {outputs}\n    "
+
+    def _kind(self, name: str) -> str:
+        spec = self.program.values[name]
+        return f"{_shape(spec.shape)} {spec.dtype}"
+
+    # ---- modules
+
+    def _module(self, name: str, spec: ModuleSpec) -> Iterator[str]:
+        if spec.program is not None:
+            call = f"{self.classes[id(spec.program)]}()"
+        else:
+            if spec.type in self.library.tree:
+                self.used.add(spec.type)
+                call = spec.type
+            else:
+                call = f"nn.{spec.type}"
+            call += f"({', '.join(self._module_args(spec))})"
+        if spec.why:
+            yield f"# {_plain(spec.why)}"
+        yield f"self.{name} = {call}"
+        frozen = [t for t, s in spec.tensors.items() if not s.trainable and not is_buffer(t)]
+        if frozen and len(frozen) == sum(not is_buffer(t) for t in spec.tensors):
+            yield f"self.{name}.requires_grad_(False)"
+        else:
+            for tensor in frozen:
+                comment = "  # Keras has one bias" if tensor.startswith("bias_hh") else ""
+                yield f"self.{name}.{tensor}.requires_grad_(False){comment}"
+
+    def _module_args(self, spec: ModuleSpec) -> Iterator[str]:
+        positional = _POSITIONAL.get(spec.type, ())
+        for key in positional:
+            yield ast.unparse(self._literal(spec.args[key]))
+        for key, value in spec.args.items():
+            if key not in positional and not (key in _DEFAULTS and _DEFAULTS[key] == value and type(value) is type(_DEFAULTS[key])):
+                yield f"{key}={ast.unparse(self._literal(value))}"
+
+    # ---- forward
+
+    def _parameters(self) -> list[str]:
+        return ["inputs"] if isinstance(self.program.inputs, dict) else [self.names[n] for n in self.program.inputs]
+
+    def _forward(self) -> Iterator[str]:
+        if isinstance(self.program.inputs, dict):
+            for key, name in self.program.inputs.items():
+                yield f"{self.names[name]} = inputs[{key!a}]"
+        pending: dict[str, ast.expr] = {}
+        for call in self.program.calls:
+            expression = self._call(call, pending)
+            if len(call.outputs) == 1 and self._may_fold(call):
+                pending[call.outputs[0]] = expression
+                continue
+            if not any(self.reads.get(o) for o in call.outputs):
+                yield ast.unparse(expression)
+                continue
+            targets = [self.names[o] if self.reads.get(o) else "_" for o in call.outputs]
+            yield f"{', '.join(targets)} = {ast.unparse(expression)}"
+        yield f"return {ast.unparse(self._structure(self.program.outputs, pending))}"
+
+    def _may_fold(self, call: CallSpec) -> bool:
+        """A value that is read once may be written where it is read; states are read and kept at their own places."""
+        name = call.outputs[0]
+        return self.reads.get(name) == 1 and call.target not in ("recall", "remember") and not self._is_read_often(name)
+
+    def _is_read_often(self, name: str) -> bool:
+        """Whether the one reader uses it more than once in its expression, or the line would be too long to read."""
+        for call in self.program.calls:
+            if name in set(names_in(call.inputs)):
+                template = None if call.target.startswith("@") else self.library.expression(call.target)
+                if template is None:
+                    return False
+                positional, _, expression = template
+                for parameter, operand in zip(positional, call.inputs, strict=False):
+                    if name in set(names_in(operand)):
+                        uses = sum(isinstance(n, ast.Name) and n.id == parameter for n in ast.walk(expression))
+                        return uses > 1
+        return False
+
+    def _call(self, call: CallSpec, pending: dict[str, ast.expr]) -> ast.expr:
+        operands = list(call.inputs)
+        while operands and operands[-1] is None:
+            operands.pop()
+        folded = {n: pending.pop(n) for o in operands for n in names_in(o) if n in pending}
+        args = [self._operand(o, folded) for o in operands]
+        keywords = {k: self._literal(v) for k, v in call.args.items()}
+        if call.target.startswith("@"):
+            return _apply(ast.Attribute(ast.Name("self"), call.target[1:]), args, keywords)
+        template = self.library.expression(call.target)
+        if template is None:
+            self.used.add(call.target)
+            return _apply(ast.Name(call.target), args, keywords)
+        positional, _, expression = template
+        return self._written_out(expression, {**dict(zip(positional, args, strict=True)), **keywords})
+
+    def _written_out(self, expression: ast.expr, names: dict[str, ast.expr]) -> ast.expr:
+        class Put(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.expr:
+                return copy.deepcopy(names[node.id]) if node.id in names else node
+
+            def visit_Starred(self, node: ast.Starred) -> ast.expr:
+                node.value = self.visit(node.value)
+                return node
+
+        self.used |= {n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and n.id in self.library.tree}
+        return _spread(Put().visit(copy.deepcopy(expression)))
+
+    def _operand(self, operand: Any, folded: dict[str, ast.expr]) -> ast.expr:
+        if isinstance(operand, str):
+            if operand.startswith("@"):
+                return ast.Attribute(ast.Name("self"), operand[1:])
+            return folded.get(operand) or ast.Name(self.names[operand])
+        if isinstance(operand, list | tuple):
+            return ast.List([self._operand(o, folded) for o in operand])
+        return ast.Constant(operand)
+
+    def _literal(self, value: Any) -> ast.expr:
+        if isinstance(value, dict) and "function" in value:
+            return self._function(value["function"], value["args"])
+        if isinstance(value, str) and value in _DTYPES:
+            return ast.Attribute(ast.Name("torch"), value)
+        return ast.parse(ascii(value), mode="eval").body
+
+    def _function(self, name: str, args: dict[str, Any]) -> ast.expr:
+        """A function as a value: torch's own where ours only hands on, otherwise ours, pasted."""
+        template = self.library.expression(name)
+        if not args and template is not None:
+            positional, keywords, expression = template
+            if not keywords and isinstance(expression, ast.Call) and not expression.keywords:
+                if [ast.unparse(a) for a in expression.args] == positional:
+                    return expression.func
+        self.used.add(name)
+        if not args:
+            return ast.Name(name)
+        return _apply(ast.Name("partial"), [ast.Name(name)], {k: self._literal(v) for k, v in args.items()})
+
+    def _structure(self, names: Any, pending: dict[str, ast.expr]) -> ast.expr:
+        if isinstance(names, dict):
+            return ast.Dict([self._literal(k) for k in names], [self._structure(v, pending) for v in names.values()])
+        if isinstance(names, list | tuple):
+            values = [self._structure(v, pending) for v in names]
+            if self.root:
+                return ast.List(values)
+            return values[0] if len(values) == 1 else ast.Tuple(values)
+        return pending.get(names) or ast.Name(self.names[names])
+
+
+def _apply(function: ast.expr, args: list[ast.expr], keywords: dict[str, ast.expr]) -> ast.expr:
+    return ast.Call(function, args, [ast.keyword(k, v) for k, v in keywords.items()])
+
+
+def _spread(expression: ast.expr) -> ast.expr:
+    """f(*[1, 2]) -> f(1, 2)."""
+
+    class Spread(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.expr:
+            self.generic_visit(node)
+            flat: list[ast.expr] = []
+            for a in node.args:
+                flat += a.value.elts if isinstance(a, ast.Starred) and isinstance(a.value, ast.List | ast.Tuple) else [a]
+            node.args = flat
+            return node
+
+    return Spread().visit(expression)
+
+
+def _shape(shape: Shape | None) -> str:
+    if shape is None:
+        return "(...)"
+    inner = ", ".join("N" if i == 0 and n is None else "?" if n is None else str(n) for i, n in enumerate(shape))
+    return f"({inner}{',' if len(shape) == 1 else ''})"
+
+
+def _has_memory(program: Program) -> bool:
+    return any(s.type == "Memory" or (s.program is not None and _has_memory(s.program)) for s in program.modules.values())

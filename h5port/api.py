@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,8 @@ import numpy as np
 
 from h5port.archive import Archive, open_archive, read_config_file
 from h5port.errors import refusal
-from h5port.layers import catalogue as catalogue
-from h5port.layers.engine import Lowered, lower_model
-from h5port.output import folder
+from h5port.layers.catalogue import Lowered, lower_model
+from h5port.output import folder, safetensors
 from h5port.output.report import Report, SourceReport, module_reports, tensor_reports
 from h5port.schema.parse import parse_model
 from h5port.schema.writer import Writer, find_writer
@@ -51,7 +50,9 @@ def convert(
     with open_archive(path) as archive:
         lowered, who = _lower(archive, config, writer, source_backend)
         report = _report(path, archive, lowered, who, target)
-        folder.write_folder(target, lowered.program, lowered.recipes, report, archive.read, overwrite=overwrite, progress=progress)
+        folder.write_folder(
+            target, lowered.program, lowered.recipes, report, archive.read, overwrite=overwrite, progress=progress
+        )
     return report
 
 
@@ -78,7 +79,11 @@ def load(
     try:
         import torch
     except ImportError:
-        raise refusal("missing-extra", "h5port.load needs torch", remedy="pip install 'h5port[torch]'; everything else works without it") from None
+        raise refusal(
+            "missing-extra",
+            "h5port.load needs torch",
+            remedy="pip install 'h5port[torch]'; everything else works without it",
+        ) from None
     from h5port.runtime.build import build
 
     where = Path(path)
@@ -112,7 +117,9 @@ def state_dict(
             names = {n: n[len(prefix) :] for n in names if n.startswith(prefix)}
             if not names:
                 known = sorted({n.rsplit(".", 1)[0] for n in lowered.recipes})
-                raise refusal("bad-argument", f"no layer {layer!r} with weights", file=str(source), remedy=f"one of {known}")
+                raise refusal(
+                    "bad-argument", f"no layer {layer!r} with weights", file=str(source), remedy=f"one of {known}"
+                )
         return {short: np.array(lowered.recipes[n].apply(archive.read), order="C") for n, short in names.items()}
 
 
@@ -126,7 +133,9 @@ def check(
         return _report(path, archive, lowered, who, Path())
 
 
-def _lower(archive: Archive, config: PathLike | None, writer: str | None, source_backend: str) -> tuple[Lowered, Writer]:
+def _lower(
+    archive: Archive, config: PathLike | None, writer: str | None, source_backend: str
+) -> tuple[Lowered, Writer]:
     document = read_config_file(Path(config)) if config is not None else archive.config
     if document is None:
         raise refusal(
@@ -142,9 +151,11 @@ def _lower(archive: Archive, config: PathLike | None, writer: str | None, source
 def _report(path: Path, archive: Archive, lowered: Lowered, writer: Writer, out: Path) -> Report:
     tensors = tensor_reports(lowered.recipes)
     sizes = [int(np.prod(t.shape)) for t in tensors.values()]
-    widths = [np.dtype(folder.safetensors.DTYPES[t.dtype][1]).itemsize for t in tensors.values()]
+    widths = [np.dtype(safetensors.DTYPES[t.dtype][1]).itemsize for t in tensors.values()]
     return Report(
-        source=SourceReport(file=path.name, sha256=folder.sha256(path), container=archive.container, writer=str(writer)),
+        source=SourceReport(
+            file=path.name, sha256=folder.sha256(path), container=archive.container, writer=str(writer)
+        ),
         h5port=__version__,
         tensors=tensors,
         modules=module_reports(lowered.program),
@@ -154,6 +165,3 @@ def _report(path: Path, archive: Archive, lowered: Lowered, writer: Writer, out:
         bytes=sum(s * w for s, w in zip(sizes, widths, strict=True)),
         output=str(out),
     )
-
-
-__all__ = ["Mapping", "check", "convert", "default_output", "load", "state_dict"]

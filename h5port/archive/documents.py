@@ -65,12 +65,18 @@ def parse_yaml(text: str, where: str) -> Any:
     class Loader(yaml.SafeLoader):
         pass
 
-    Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda ld, node: list(ld.construct_sequence(node, deep=True)))
-    Loader.add_constructor("tag:yaml.org,2002:python/unicode", lambda ld, node: ld.construct_scalar(node))
+    def sequence(loader: Any, node: Any) -> Any:
+        return list(loader.construct_sequence(node, deep=True))
+
+    def scalar(loader: Any, node: Any) -> Any:
+        return loader.construct_scalar(node)
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", sequence)
+    Loader.add_constructor("tag:yaml.org,2002:python/unicode", scalar)
     if len(text) > MAX_BYTES:
         raise refusal("unsafe-file", f"a config of {len(text)} characters", file=where)
     try:
-        return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise refusal("bad-config", f"not YAML that can be read safely: {error}", file=where) from None
 

@@ -111,7 +111,9 @@ def _child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Datase
     try:
         item = group[name]
     except (OSError, KeyError, RuntimeError) as error:
-        raise refusal("damaged-file", f"cannot be opened ({error})", file=place, remedy="fetch the file again") from None
+        raise refusal(
+            "damaged-file", f"cannot be opened ({error})", file=place, remedy="fetch the file again"
+        ) from None
     if not isinstance(item, h5py.Group | h5py.Dataset):
         raise refusal("unsafe-file", f"neither a group nor an array ({type(item).__name__})", file=place)
     return item
@@ -129,7 +131,9 @@ def _check_storage(dataset: h5py.Dataset, where: str) -> None:
         raise refusal("unsafe-file", f"an array of {len(dataset.shape)} axes", file=where)
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if len(set(filters)) < len(filters) or not set(filters) <= _FILTERS:
-        raise refusal("unsafe-file", f"an array behind HDF5 filters {filters}", file=where, remedy="only deflate is read")
+        raise refusal(
+            "unsafe-file", f"an array behind HDF5 filters {filters}", file=where, remedy="only deflate is read"
+        )
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
     if dataset.chunks is not None:
@@ -151,7 +155,7 @@ def _dtype(dataset: h5py.Dataset, where: str) -> str:
     if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:
         return "bfloat16"
     if h5py.check_enum_dtype(dtype) is None and dtype.kind in "iuf" and dtype.itemsize <= 8:
-        return dtype.newbyteorder("=").name
+        return str(dtype.newbyteorder("=").name)
     if dtype.kind == "b":
         return "bool"
     raise refusal("unsafe-file", f"an array of type {dtype}, which is not a number", file=where)

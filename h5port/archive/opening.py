@@ -92,7 +92,10 @@ def _archive(
     strange = sorted(p for p in store.arrays if not p.startswith(prefix) and p.split("/")[0] not in top)
     if strange:
         raise refusal(
-            "unused-weights", f"arrays beside the weights of the model: {strange[:5]}", file=str(path), remedy="see `h5port --raw`"
+            "unused-weights",
+            f"arrays beside the weights of the model: {strange[:5]}",
+            file=str(path),
+            remedy="see `h5port --raw`",
         )
     arrays = {k: StoredArray(path=k, shape=a.shape, dtype=a.dtype) for k, a in inside.items()}
     attributes = {
@@ -160,7 +163,9 @@ def _open_zip(path: Path) -> Archive:
             metadata = parse_json(_member(path, archive, meta), f"{path}:{meta}") if meta in archive.namelist() else {}
             weights = _weights_file(path, archive, archive.getinfo(f"{folder}model.weights.h5"))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise refusal("damaged-file", f"the zip is cut short or damaged ({error})", file=str(path), remedy="fetch it again") from None
+        raise refusal(
+            "damaged-file", f"the zip is cut short or damaged ({error})", file=str(path), remedy="fetch it again"
+        ) from None
     store = Hdf5Store(weights, f"{path}:{folder}model.weights.h5")
     return _archive(path, "keras-zip", "paths", store, "", config=config, mark=_metadata_mark(metadata))
 
@@ -181,7 +186,9 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
         if parts.is_absolute() or ".." in parts.parts:
             raise refusal("unsafe-file", f"a member that wants to be outside: {info.filename!r}", file=str(path))
         if info.file_size > max(info.compress_size, 1) * MAX_RATIO:
-            raise refusal("unsafe-file", f"the member {info.filename!r} would inflate more than {MAX_RATIO} times", file=str(path))
+            raise refusal(
+                "unsafe-file", f"the member {info.filename!r} would inflate more than {MAX_RATIO} times", file=str(path)
+            )
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
@@ -214,7 +221,10 @@ def _open_document(path: Path, kind: str) -> Archive:
             return _open_shards(path, document)
         if "modelTopology" in document or "weightsManifest" in document:
             raise refusal(
-                "not-keras", "this is a TensorFlow.js model", file=str(path), remedy="convert the Keras file that it was made from"
+                "not-keras",
+                "this is a TensorFlow.js model",
+                file=str(path),
+                remedy="convert the Keras file that it was made from",
             )
     return Archive(path, "architecture", config=document)
 
@@ -227,11 +237,21 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
     stores: list[Hdf5Store] = []
     where: dict[str, Hdf5Store] = {}
     attributes: dict[str, dict[str, Any]] = {}
+
+    def close_all() -> None:
+        for store in stores:
+            store.close()
+
     try:
         for name in sorted(PurePosixPath(str(n).replace("\\", "/")).name for n in names):
             shard = path.parent / name
             if not shard.is_file():
-                raise refusal("incomplete-file", f"the shard {name} is not beside its index", file=str(path), remedy="fetch all shards")
+                raise refusal(
+                    "incomplete-file",
+                    f"the shard {name} is not beside its index",
+                    file=str(path),
+                    remedy="fetch all shards",
+                )
             store = Hdf5Store(shard, str(shard))
             stores.append(store)
             for array in store.arrays:
@@ -241,8 +261,7 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
             for group, values in store.attributes.items():
                 attributes.setdefault(group, {}).update(values)
     except BaseException:
-        for store in stores:
-            store.close()
+        close_all()
         raise
     return Archive(
         path,
@@ -251,5 +270,5 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
         arrays={a: s.arrays[a] for a, s in where.items()},
         attributes=attributes,
         read=lambda p: where[p].read(p),
-        close=lambda: [s.close() for s in stores] and None,
+        close=close_all,
     )

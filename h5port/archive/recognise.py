@@ -84,7 +84,9 @@ def _recognise_folder(path: Path) -> str:
         what = Foreign("a folder of safetensors", "if h5port wrote it, h5port.load(folder) reads it")
     else:
         models = sorted(n for n in names if n.endswith((".h5", ".hdf5", ".keras", ".json")))
-        what = Foreign("a folder without a Keras model", f"give one of its files: {models[:5]}" if models else "give a file")
+        what = Foreign(
+            "a folder without a Keras model", f"give one of its files: {models[:5]}" if models else "give a file"
+        )
     raise refusal("not-keras", f"this is {what.what}", file=str(path), remedy=what.remedy)
 
 
@@ -98,9 +100,13 @@ def _foreign(path: Path, head: bytes, foot: bytes, size: int) -> Foreign | None:
     if head[4:8] == b"TFL3":
         return Foreign("a TensorFlow Lite model", "convert the Keras file that it was made from")
     if foot == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
-        return Foreign("the index of a TensorFlow checkpoint", "load it where it was made and save_weights('x.weights.h5')")
+        return Foreign(
+            "the index of a TensorFlow checkpoint", "load it where it was made and save_weights('x.weights.h5')"
+        )
     if re.search(r"\.data-\d{5}-of-\d{5}$", path.name):
-        return Foreign("the data of a TensorFlow checkpoint", "load it where it was made and save_weights('x.weights.h5')")
+        return Foreign(
+            "the data of a TensorFlow checkpoint", "load it where it was made and save_weights('x.weights.h5')"
+        )
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return Foreign("a safetensors file", "it has no Keras architecture; load it with safetensors")
     if head[:1] == b"\x08" and (b"onnx" in head[:64].lower() or head[2:3] in (b"\x12", b":", b"\x1a")):
@@ -150,7 +156,10 @@ def _foreign_zip(path: Path, names: list[str]) -> H5PortError:
     elif any(n.endswith("saved_model.pb") for n in names):
         what, remedy = "a zipped TensorFlow SavedModel", _RESAVE
     else:
-        what, remedy = f"a zip without config.json and model.weights.h5; it holds {names[:5]}", "give the model file itself"
+        what, remedy = (
+            f"a zip without config.json and model.weights.h5; it holds {names[:5]}",
+            "give the model file itself",
+        )
     return refusal("not-keras", f"this is {what}", file=str(path), remedy=remedy)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from h5port.errors import refusal
-from h5port.layers.base import ActivationSpec, Layer, decode, declares
+from h5port.layers.base import ActivationSpec, Layer, declares, decode
 from h5port.layers.builder import Builder, Value
 from h5port.schema.graph import LayerConfig
 from h5port.schema.writer import Writer
@@ -178,7 +178,11 @@ class Softmax(ActivationLayer, frozen=True, kw_only=True):
 
     def function(self, writer: Writer) -> Function | None:
         if isinstance(self.axis, list):
-            return Function("softmax_axes", {"dims": self.axis}) if len(self.axis) > 1 else Function("softmax", {"dim": self.axis[0]})
+            return (
+                Function("softmax_axes", {"dims": self.axis})
+                if len(self.axis) > 1
+                else Function("softmax", {"dim": self.axis[0]})
+            )
         return Function("softmax", {"dim": self.axis})
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
@@ -190,5 +194,9 @@ class Softmax(ActivationLayer, frozen=True, kw_only=True):
                 return apply(b, function, x)
             case how:
                 if x.mask.shape is not None and x.shape is not None and len(x.mask.shape) != len(x.shape):
-                    raise refusal("unsupported-graph", "Softmax with a mask of fewer axes than its input: Keras itself fails here")
-                return b.elementwise(f"masked_softmax_{how}", x, x.mask, dims=self.axis if isinstance(self.axis, list) else [self.axis])
+                    raise refusal(
+                        "unsupported-graph", "Softmax with a mask of fewer axes than its input: Keras itself fails here"
+                    )
+                return b.elementwise(
+                    f"masked_softmax_{how}", x, x.mask, dims=self.axis if isinstance(self.axis, list) else [self.axis]
+                )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import msgspec
 
 from h5port.errors import H5PortError, Problem, refusal
-from h5port.layers.builder import Builder, Value
+from h5port.layers.builder import Builder
 from h5port.schema import upgrade
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -48,7 +48,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             trainable=config.trainable,
             variables=tuple(self.variables(writer)),
             children=tuple(
-                msgspec.structs.replace(need_of(c, writer), name=part, attribute=attribute) for part, attribute, c in self.children()
+                msgspec.structs.replace(need_of(c, writer), name=part, attribute=attribute)
+                for part, attribute, c in self.children()
             ),
         )
 
@@ -83,7 +84,9 @@ def declares(*names: str, table: dict[str, type[Layer]] = LAYERS) -> Callable[[L
 def is_foreign(config: LayerConfig) -> bool:
     """A class of somebody else's, whatever it is called."""
     registered, module = config.registered_name or "", config.module
-    return ">" in registered or bool(module and module.split(".")[0] not in ("keras", "tf_keras", "tensorflow", "builtins"))
+    return ">" in registered or bool(
+        module and module.split(".")[0] not in ("keras", "tf_keras", "tensorflow", "builtins")
+    )
 
 
 def declaration(config: LayerConfig) -> type[Layer]:
@@ -102,7 +105,8 @@ def declaration(config: LayerConfig) -> type[Layer]:
         name = config.registered_name if is_foreign(config) and config.registered_name else config.class_name
         raise refusal(
             "unknown-layer",
-            f"the {kind} class {name} (of {config.name!r}) is " + ("not one of Keras' own" if is_foreign(config) else "not supported"),
+            f"the {kind} class {name} (of {config.name!r}) is "
+            + ("not one of Keras' own" if is_foreign(config) else "not supported"),
             layer=config.place,
             remedy=f'register a replacement: @h5port.register("{config.class_name}"), or --partial to convert the rest',
         )
@@ -113,7 +117,6 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
     """The layer's options, checked. Raises H5PortError naming every option or value that is not known."""
     cls = declaration(config)
     fields = {f.name: f for f in msgspec.structs.fields(cls)}
-    known = upgrade.INERT | cls.inert
     problems = [
         Problem(
             code="unknown-option",
@@ -122,7 +125,7 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
             remedy="it may change the numbers: report it with the file's Keras version",
         )
         for key, value in config.options.items()
-        if key not in fields and key not in known
+        if key not in fields and key not in cls.inert and not upgrade.is_inert(key)
     ]
     options = {k: v for k, v in config.options.items() if k in fields}
     for option in fields.keys() - options.keys():
@@ -130,27 +133,42 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
             options[option] = writer.default(config.class_name, option)
     if config.quantization is not None:
         problems.append(
-            Problem(code="unsupported-option", message=f"{config.class_name} is quantised ({config.quantization})", layer=config.place)
+            Problem(
+                code="unsupported-option",
+                message=f"{config.class_name} is quantised ({config.quantization})",
+                layer=config.place,
+            )
         )
     if problems:
         raise H5PortError(problems)
     try:
         return msgspec.convert(options, cls)
     except msgspec.ValidationError as error:
-        raise refusal("unsupported-option", f"an option of {config.class_name} has a value that h5port does not know: {error}", layer=config.place) from None
+        raise refusal(
+            "unsupported-option",
+            f"an option of {config.class_name} has a value that h5port does not know: {error}",
+            layer=config.place,
+        ) from None
 
 
 def need_of(config: LayerConfig, writer: Writer) -> Need:
     """What a layer or a nested model must find in the file; a class that is not known takes what is there."""
     if config.model is not None:
-        children = tuple(
-            msgspec.structs.replace(need_of(c, writer), name=n) for n, c in config.model.layers.items() if not (c.place == "implied")
-        )
+        children = tuple(msgspec.structs.replace(need_of(c, writer), name=n) for n, c in config.model.layers.items())
         class_name = "Functional" if config.class_name == "Graph" else config.class_name
-        return Need(name=config.name, class_name=class_name, id=config.id, kind="model", children=children, trainable=config.trainable)
+        return Need(
+            name=config.name,
+            class_name=class_name,
+            id=config.id,
+            kind="model",
+            children=children,
+            trainable=config.trainable,
+        )
     if config.is_operation:
         return Need(name=config.name, class_name=config.class_name, id=config.id, kind="operation")
     try:
         return decode(config, writer).need(config, writer)
     except H5PortError:  # lowering reports it
-        return Need(name=config.name, class_name=config.class_name, id=config.id, opaque=config.class_name != "InputLayer")
+        return Need(
+            name=config.name, class_name=config.class_name, id=config.id, opaque=config.class_name != "InputLayer"
+        )

@@ -92,7 +92,9 @@ class Tensor:
     def part(self, axis: int, start: int, stop: int, *, squeeze: bool = False) -> Tensor:
         """A part of the stored array itself: to be called before any other step."""
         (source,) = self._sources
-        return Tensor((Source(source.array, source.shape, Slice(axis, start, stop), squeeze),), self._dtype, self._steps)
+        return Tensor(
+            (Source(source.array, source.shape, Slice(axis, start, stop), squeeze),), self._dtype, self._steps
+        )
 
 
 class Building:
@@ -139,7 +141,13 @@ class ProgramBuilder:
 
     def program(self, name: str, doc: str, inputs: Any, outputs: Any) -> Program:
         return Program(
-            name=name, doc=doc, inputs=inputs, outputs=outputs, modules=self.modules, calls=tuple(self.calls), values=self.values
+            name=name,
+            doc=doc,
+            inputs=inputs,
+            outputs=outputs,
+            modules=self.modules,
+            calls=tuple(self.calls),
+            values=self.values,
         )
 
 
@@ -173,7 +181,9 @@ class Module:
 class Builder:
     """What a layer's `lower` is given: the place of the layer, its stored arrays, and verbs to emit torch code."""
 
-    def __init__(self, program: ProgramBuilder, layer: LayerConfig, label: Label, base: str, *, trainable: bool = True) -> None:
+    def __init__(
+        self, program: ProgramBuilder, layer: LayerConfig, label: Label, base: str, *, trainable: bool = True
+    ) -> None:
         self.program = program
         self.building = program.building
         self.layer = layer
@@ -230,10 +240,13 @@ class Builder:
     def stored(self, variable: str, shape: Shape | None = None) -> Tensor:
         """The stored array of a variable; refused if it does not have the shape (None: any size)."""
         a = self.array(variable)
-        if shape is not None and (len(shape) != len(a.shape) or any(w is not None and w != n for w, n in zip(shape, a.shape, strict=True))):
+        if shape is not None and (
+            len(shape) != len(a.shape) or any(w is not None and w != n for w, n in zip(shape, a.shape, strict=True))
+        ):
             raise refusal(
                 "shape-mismatch",
-                f"{variable} has the shape {list(a.shape)}, its input and options ask for {['any' if n is None else n for n in shape]}",
+                f"{variable} has the shape {list(a.shape)}, its input and options ask for "
+                f"{['any' if n is None else n for n in shape]}",
                 file=a.path,
                 layer="/".join(self.label),
                 remedy="the config belongs to other weights, or the file was changed",
@@ -256,12 +269,22 @@ class Builder:
         spec = ModuleSpec(type=type, args=args, why=why)
         known = self.program.modules.get(name)
         if known is not None and (known.type, known.args) != (type, args):
-            raise refusal("unsupported-graph", f"the layer is used in two ways that need different modules ({known.args}, {args})")
+            raise refusal(
+                "unsupported-graph", f"the layer is used in two ways that need different modules ({known.args}, {args})"
+            )
         if known is None:
             self.program.modules[name] = spec
         return Module(self, name)
 
-    def call(self, target: str, *inputs: Any, shape: Shape | None, dtype: str | None = None, name: str | None = None, **args: Any) -> Value:
+    def call(
+        self,
+        target: str,
+        *inputs: Any,
+        shape: Shape | None,
+        dtype: str | None = None,
+        name: str | None = None,
+        **args: Any,
+    ) -> Value:
         """One function or module applied; gives one value of this shape (and the first input's dtype)."""
         return self.calls(target, *inputs, shapes=[shape], dtype=dtype, name=name, **args)[0]
 
@@ -279,7 +302,9 @@ class Builder:
         dtype = dtype or (first.dtype if first is not None else self.dtype)
         outs = [self.program.new_value(name or self.base, s, dtype) for s in shapes]
         self.program.calls.append(
-            CallSpec(target=target, inputs=tuple(_operand(i) for i in inputs), outputs=tuple(o.name for o in outs), args=args)
+            CallSpec(
+                target=target, inputs=tuple(_operand(i) for i in inputs), outputs=tuple(o.name for o in outs), args=args
+            )
         )
         return outs
 
@@ -290,7 +315,8 @@ class Builder:
 
 # Modules that take a dtype
 DTYPED = frozenset(
-    "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm RMSNorm KerasLSTM KerasGRU KerasRNN Memory".split()
+    """Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm
+    KerasLSTM KerasGRU KerasRNN Memory""".split()
 )
 
 

@@ -1,6 +1,16 @@
-"""Every declaration is imported here, so that `LAYERS` is whole."""
+"""Every declaration is imported here, so that `LAYERS` and `OPERATIONS` are whole when a model is lowered."""
 
-from h5port.layers import activations, convolution1d, core, merge, normalization, recurrent, shaped_activations, wrappers
+from h5port.layers import (  # noqa: F401
+    activations,
+    convolution1d,
+    core,
+    merge,
+    normalization,
+    recurrent,
+    shaped_activations,
+    wrappers,
+)
 from h5port.layers.base import LAYERS, OPERATIONS
+from h5port.layers.engine import Lowered, lower_model
 
-__all__ = ["LAYERS", "OPERATIONS", "activations", "convolution1d", "core", "merge", "normalization", "recurrent", "shaped_activations", "wrappers"]
+__all__ = ["LAYERS", "OPERATIONS", "Lowered", "lower_model"]

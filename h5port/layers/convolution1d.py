@@ -84,12 +84,20 @@ class Conv1D(Layer, frozen=True, kw_only=True):
         per_group = None if channels is None else channels // self.groups
         if b.rule("conv1d_kernel") == "taps-in-out":
             kernel = b.stored("kernel", (taps, per_group, self.filters)).transpose(2, 1, 0)
-        elif shape[0] == taps and shape[1] == 1 and shape[3] == self.filters and shape[2] in (channels, shape[2]) and shape[3:] != (1,):
+        elif (
+            shape[0] == taps
+            and shape[1] == 1
+            and shape[3] == self.filters
+            and shape[2] in (channels, shape[2])
+            and shape[3:] != (1,)
+        ):
             kernel = stored.transpose(3, 2, 0, 1).reshape(self.filters, shape[2], taps)
         elif shape[0] == self.filters and shape[2:] == (taps, 1):
             kernel = stored.reshape(self.filters, shape[1], taps)
         else:
-            raise refusal("shape-mismatch", f"a 1-D kernel of shape {list(shape)} for {self.filters} filters of {taps} taps")
+            raise refusal(
+                "shape-mismatch", f"a 1-D kernel of shape {list(shape)} for {self.filters} filters of {taps} taps"
+            )
         return kernel.flip(2) if b.rule("kernels") == "flipped" else kernel
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
@@ -140,7 +148,6 @@ class Conv1D(Layer, frozen=True, kw_only=True):
         conv.tensor("weight", kernel)
         if self.use_bias:
             conv.tensor("bias", b.stored(bias_name(b.writer), (self.filters,)))
-        steps = x.dim(2)
         y = conv(x, shape=(x.dim(0), self.filters, out))
         return b.call("cut_same", y, shape=y.shape, size=wide, stride=stride) if cut else y
 
@@ -224,7 +231,10 @@ class GlobalAveragePooling1D(GlobalPooling1D, frozen=True, kw_only=True):
         if x.mask is None:
             return b.call("mean_over", x, shape=shape, dim=axis, keepdim=self.keepdims)
         if b.writer.family in ("keras0", "keras1"):
-            raise refusal("unsupported-graph", f"a mask reaches a GlobalAveragePooling1D layer: {b.writer} itself refuses this model")
+            raise refusal(
+                "unsupported-graph",
+                f"a mask reaches a GlobalAveragePooling1D layer: {b.writer} itself refuses this model",
+            )
         return b.call("masked_mean", x, x.mask, shape=shape, dim=axis, keepdim=self.keepdims)
 
 

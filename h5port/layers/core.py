@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from h5port.errors import refusal
@@ -134,7 +134,10 @@ class Embedding(Layer, frozen=True, kw_only=True):
 
 @declares("Masking")
 class Masking(Layer, frozen=True, kw_only=True):
-    """A step is valid if any feature differs from the value; masked steps become 0 (keras/src/layers/core/masking.py)."""
+    """A step is valid if any feature differs from the value; masked steps become 0.
+
+    keras/src/layers/core/masking.py of Keras 3.15.
+    """
 
     mask_value: float = 0.0
     mask = "own"
@@ -293,7 +296,7 @@ def move_axis(b: Builder, x: Value, source: int, to: int) -> Value:
     return b.call("movedim", x, shape=tuple(shape), source=source, to=to).with_mask(x.mask)
 
 
-def channels_first(b: Builder, x: Value, inner: Any, axis: int = -1) -> Value:
+def channels_first(b: Builder, x: Value, inner: Callable[[Value], Value], axis: int = -1) -> Value:
     """`inner` applied with the channel axis at 1, where torch's own modules have it; then moved back."""
     if x.rank <= 2 or axis % x.rank == 1:
         return inner(x)

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from h5port.archive import Archive
-from h5port.errors import H5PortError, refusal
+from h5port.errors import refusal
 from h5port.layers.base import Layer, decode, need_of
 from h5port.layers.builder import Builder, Building, ProgramBuilder, Value
 from h5port.module.passes import simplify
-from h5port.module.program import ModuleSpec, Program
+from h5port.module.program import CallSpec, ModuleSpec, Program
 from h5port.schema.bind import bind
 from h5port.schema.graph import Argument, Constant, LayerConfig, Model, Ref, SliceValue, refs
 from h5port.schema.needs import Label
@@ -31,9 +31,19 @@ class Lowered(msgspec.Struct, frozen=True, kw_only=True):
 
 def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
     """The whole model. Raises H5PortError with every problem that stands in the way."""
-    root = LayerConfig(class_name=model.class_name, name=model.name, options={}, place="config", id=-1, trainable=model.trainable, model=model)
+    root = LayerConfig(
+        class_name=model.class_name,
+        name=model.name,
+        options={},
+        place="config",
+        id=-1,
+        trainable=model.trainable,
+        model=model,
+    )
     building = Building(writer, bind(archive, need_of(root, writer)))
-    if writer.family in ("keras0", "keras1", "keras2") and any(a.dtype == "float64" for a in building.binding.arrays.values()):
+    if writer.family in ("keras0", "keras1", "keras2") and any(
+        a.dtype == "float64" for a in building.binding.arrays.values()
+    ):
         building.floatx = "float64"  # these Kerases compute in one type, which the weights show
     builder = ProgramBuilder(building)
     outputs, inputs = _Lowering(builder, model, ()).root()
@@ -145,7 +155,7 @@ def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if kwargs.pop("training", None):
         raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
     if b.layer.is_operation:
-        return layer.lower(b, *args, **kwargs)  # type: ignore[call-arg]
+        return layer.lower(b, *args, **kwargs)
     args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
     x = args[0] if args else kwargs.pop("inputs")
     if len(args) > 1:
@@ -171,7 +181,9 @@ def _apply_mask_rule(b: Builder, layer: Layer, x: Any, y: Any) -> Any:
     if layer.mask == "passes":
         return y.with_mask(x.mask)
     if x.mask is not None and b.rule("unsupported_mask") == "refuse":
-        raise refusal("unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: {b.writer} itself refuses this model")
+        raise refusal(
+            "unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: {b.writer} itself refuses this model"
+        )
     return y.with_mask(None)
 
 
@@ -202,16 +214,21 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return _BROKEN
     flat = _flat_values(outputs)
     names = [v.name for v in flat] + [v.mask.name for v in flat if v.mask is not None]
-    program = simplify(inner.program(model.name, f"Keras model {model.name!r}", [v.name for v in (*inputs, *masked)], names))
+    program = simplify(
+        inner.program(model.name, f"Keras model {model.name!r}", [v.name for v in (*inputs, *masked)], names)
+    )
     spec = ModuleSpec(type="Program", program=program)
     known = b.program.modules.get(b.base)
     if known is not None and known != spec:
-        raise refusal("unsupported-graph", "a nested model is used twice on inputs of different kinds (shapes or masks)")
+        raise refusal(
+            "unsupported-graph", "a nested model is used twice on inputs of different kinds (shapes or masks)"
+        )
     b.program.modules[b.base] = spec
     results = [b.program.new_value(b.base, v.shape, v.dtype) for v in flat]
-    masks = [b.program.new_value(f"{b.base}_mask", v.mask.shape, "bool", "mask") if v.mask is not None else None for v in flat]
-    from h5port.module.program import CallSpec
-
+    masks = [
+        b.program.new_value(f"{b.base}_mask", v.mask.shape, "bool", "mask") if v.mask is not None else None
+        for v in flat
+    ]
     b.program.calls.append(
         CallSpec(
             target=f"@{b.base}",
@@ -230,7 +247,9 @@ def _flat_inputs(model: Model, given: Any) -> list[Value]:
         return [given[k] for k in keys]
     values = _flat_values(given)
     if len(values) != len(refs(model.inputs)):
-        raise refusal("unsupported-graph", f"a nested model of {len(refs(model.inputs))} inputs is called on {len(values)}")
+        raise refusal(
+            "unsupported-graph", f"a nested model of {len(refs(model.inputs))} inputs is called on {len(values)}"
+        )
     return values
 
 
@@ -253,13 +272,16 @@ def _names(value: Any) -> Any:
         return value.name
     if isinstance(value, Constant):
         raise refusal("unsupported-graph", "an output of the model is a constant")
-    return {k: _names(v) for k, v in value.items()} if isinstance(value, dict) else [_names(v) for v in value] if isinstance(value, list) else value
+    return (
+        {k: _names(v) for k, v in value.items()}
+        if isinstance(value, dict)
+        else [_names(v) for v in value]
+        if isinstance(value, list)
+        else value
+    )
 
 
 def _torch_dtype(dtype: str) -> str:
     if "float64" in dtype:
         return "float64"
     return dtype if dtype in ("bool", "string") or dtype.startswith(("int", "uint")) else "float32"
-
-
-__all__ = ["H5PortError", "Lowered", "lower_call", "lower_model"]

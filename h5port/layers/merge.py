@@ -213,7 +213,10 @@ class Merge(Layer, frozen=True, kw_only=True):
     concat_axis: int = -1
     dot_axes: Any = -1
     mask = "own"
-    inert = frozenset("mode_type output_shape output_shape_type output_mask output_mask_type arguments node_indices tensor_indices layers".split())
+    inert = frozenset(
+        """mode_type output_shape output_shape_type output_mask output_mask_type arguments
+        node_indices tensor_indices layers""".split()
+    )
     _functions: ClassVar[dict[str, str]] = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maximum"}
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:

@@ -35,7 +35,12 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         if writer.family in ("keras0", "keras1"):
-            yield from (Variable("gamma"), Variable("beta"), Variable("running_mean", None, False), Variable("running_std", None, False))
+            yield from (
+                Variable("gamma"),
+                Variable("beta"),
+                Variable("running_mean", None, False),
+                Variable("running_std", None, False),
+            )
             return
         if self.scale:
             yield Variable("gamma", (None,))
@@ -61,7 +66,10 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         if self.renorm:
             b.note("training differs: batch renormalisation is not reproduced")
         norm = b.module(
-            f"BatchNorm{min(max(x.rank - 2, 1), 3)}d", num_features=size, eps=self._epsilon(b, x), momentum=round(1.0 - self.momentum, 12)
+            f"BatchNorm{min(max(x.rank - 2, 1), 3)}d",
+            num_features=size,
+            eps=self._epsilon(b, x),
+            momentum=round(1.0 - self.momentum, 12),
         )
         self._scale_and_shift(b, norm, size)
         norm.tensor("running_mean", b.stored(mean, (x.dim(axis),)), trainable=False)
@@ -73,13 +81,22 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         axes = [self.axis] if isinstance(self.axis, int) else self.axis
         if len(axes) != 1:
             raise refusal("unsupported-option", f"BatchNormalization over the axes {axes}")
-        return axes[0] if axes[0] >= 0 and axes[0] != x.rank - 1 else -1 if axes[0] in (-1, x.rank - 1) else axes[0] % x.rank
+        return (
+            axes[0]
+            if axes[0] >= 0 and axes[0] != x.rank - 1
+            else -1
+            if axes[0] in (-1, x.rank - 1)
+            else axes[0] % x.rank
+        )
 
     def _epsilon(self, b: Builder, x: Value) -> float:
         return max(self.epsilon, b.rule("batchnorm_fused_epsilon")) if x.rank == 4 else self.epsilon
 
     def _scale_and_shift(self, b: Builder, norm: Module, size: int) -> None:
-        for ours, theirs, there, otherwise in (("weight", "gamma", self.scale, 1.0), ("bias", "beta", self.center, 0.0)):
+        for ours, theirs, there, otherwise in (
+            ("weight", "gamma", self.scale, 1.0),
+            ("bias", "beta", self.center, 0.0),
+        ):
             if there:
                 norm.tensor(ours, b.stored(theirs, (size,)))
             else:
@@ -87,7 +104,9 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def _by_std(self, b: Builder, x: Value, axis: int, size: int) -> Value:
         """Keras 0.3: the fourth array is a standard deviation, (x - mean) / (std + epsilon)."""
-        norm = b.module("StdNorm", num_features=size, eps=self.epsilon, why="this Keras kept a standard deviation, not a variance")
+        norm = b.module(
+            "StdNorm", num_features=size, eps=self.epsilon, why="this Keras kept a standard deviation, not a variance"
+        )
         self._scale_and_shift(b, norm, size)
         norm.tensor("running_mean", b.stored("running_mean"), trainable=False)
         norm.tensor("running_std", b.stored("running_std"), trainable=False)
@@ -104,7 +123,13 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
             raise refusal("unsupported-option", f"BatchNormalization of mode {self.mode}")
         twice = b.rule("batchnorm_spread") != "std"
         size = b.array("gamma").shape[0]
-        norm = b.module("SampleNorm", num_features=size, eps=self.epsilon, inner_eps=self.epsilon if twice else 0.0, why="mode 1 of Keras 1")
+        norm = b.module(
+            "SampleNorm",
+            num_features=size,
+            eps=self.epsilon,
+            inner_eps=self.epsilon if twice else 0.0,
+            why="mode 1 of Keras 1",
+        )
         self._scale_and_shift(b, norm, size)
         return norm(x, shape=x.shape)
 
@@ -145,7 +170,10 @@ class LayerNormalization(Layer, frozen=True, kw_only=True):
         moved = x if trailing else b.call("permute", x, shape=tuple(x.dim(i) for i in order), dims=order)
         sizes = self._sizes(b, x, axes)
         norm = b.module("LayerNorm", normalized_shape=sizes, eps=self.epsilon)
-        for ours, theirs, there, otherwise in (("weight", "gamma", self.scale, 1.0), ("bias", "beta", self.center, 0.0)):
+        for ours, theirs, there, otherwise in (
+            ("weight", "gamma", self.scale, 1.0),
+            ("bias", "beta", self.center, 0.0),
+        ):
             if there:
                 norm.tensor(ours, b.stored(theirs, tuple(x.dim(a) for a in axes)))
             else:
@@ -165,7 +193,13 @@ class LayerNormalization(Layer, frozen=True, kw_only=True):
 
     def _rms(self, b: Builder, x: Value, axes: list[int]) -> Value:
         """x / sqrt(variance + epsilon) * gamma: the mean is not taken out."""
-        norm = b.module("VarianceScale", shape=[x.dim(i) if i in axes else 1 for i in range(1, x.rank)], dims=axes, eps=self.epsilon, why="rms_scaling")
+        norm = b.module(
+            "VarianceScale",
+            shape=[x.dim(i) if i in axes else 1 for i in range(1, x.rank)],
+            dims=axes,
+            eps=self.epsilon,
+            why="rms_scaling",
+        )
         gamma = b.stored("gamma", tuple(x.dim(a) for a in axes))
         norm.tensor("weight", gamma.reshape(*(int(x.dim(i) or 1) if i in axes else 1 for i in range(1, x.rank))))
         return norm(x, shape=x.shape)

@@ -13,7 +13,7 @@ import msgspec
 
 from h5port.errors import refusal
 from h5port.layers import activations
-from h5port.layers.base import ActivationSpec, Layer, decode, declares
+from h5port.layers.base import ActivationSpec, Layer, declares, decode
 from h5port.layers.builder import Builder, Module, Tensor, Value
 from h5port.module.program import Shape
 from h5port.schema.bind import snake_case
@@ -169,7 +169,16 @@ class Cell(Layer, frozen=True, kw_only=True):
         args, why = self.native(b.writer)
         size = self.features(b, x)
         if args is not None:
-            module = b.module(self.kind.torch, suffix, input_size=size, hidden_size=self.units, bias=self.use_bias, batch_first=True, **args, **native)
+            module = b.module(
+                self.kind.torch,
+                suffix,
+                input_size=size,
+                hidden_size=self.units,
+                bias=self.use_bias,
+                batch_first=True,
+                **args,
+                **native,
+            )
             return module, True
         if native:
             raise ValueError("a shim has one direction")
@@ -246,7 +255,16 @@ class Run(msgspec.Struct, frozen=True):
     states: list[Value]
 
 
-def run(b: Builder, parts: list[Part], x: Value, state: list[Value] | None, frame: Frame, *, wants_states: bool, suffix: str = "") -> Run:
+def run(
+    b: Builder,
+    parts: list[Part],
+    x: Value,
+    state: list[Value] | None,
+    frame: Frame,
+    *,
+    wants_states: bool,
+    suffix: str = "",
+) -> Run:
     """Run one direction. A stack of cells is a chain of single runs: masked steps hold every state alike."""
     if frame.go_backwards:
         x = flipped(b, x)
@@ -262,7 +280,16 @@ def run(b: Builder, parts: list[Part], x: Value, state: list[Value] | None, fram
         at += count
         last = k == len(parts) - 1
         name = "_".join(n for n in (suffix, str(k) if len(parts) > 1 else "") if n)
-        x, final = _run_cell(part, x, mask, own, zero_output=frame.zero_output_for_mask and last, wants_states=wants_states or frame.stateful, suffix=name, unroll=frame.unroll)
+        x, final = _run_cell(
+            part,
+            x,
+            mask,
+            own,
+            zero_output=frame.zero_output_for_mask and last,
+            wants_states=wants_states or frame.stateful,
+            suffix=name,
+            unroll=frame.unroll,
+        )
         finals += final
     if memory is not None:
         b.calls("remember", memory, *finals, shapes=[None], name="done")
@@ -270,16 +297,28 @@ def run(b: Builder, parts: list[Part], x: Value, state: list[Value] | None, fram
 
 
 def _run_cell(
-    part: Part, x: Value, mask: Value | None, state: list[Value] | None, *, zero_output: bool, wants_states: bool, suffix: str, unroll: bool
+    part: Part,
+    x: Value,
+    mask: Value | None,
+    state: list[Value] | None,
+    *,
+    zero_output: bool,
+    wants_states: bool,
+    suffix: str,
+    unroll: bool,
 ) -> tuple[Value, list[Value]]:
     cell, b = part.cell, part.b
     if cell.is_cudnn and mask is not None:
-        raise refusal("unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: Keras itself refuses this model")
+        raise refusal(
+            "unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: Keras itself refuses this model"
+        )
     if cell.dropout or cell.recurrent_dropout:
         b.note("training differs: the dropout inside the recurrence is not reproduced")
     module, native = cell.make(b, x, suffix)
     cell.fill(b, module, x.dim(-1), "_l0")
-    return call_cell(b, cell, module, native, x, mask, state, zero_output=zero_output, wants_states=wants_states, unroll=unroll)
+    return call_cell(
+        b, cell, module, native, x, mask, state, zero_output=zero_output, wants_states=wants_states, unroll=unroll
+    )
 
 
 def call_cell(
@@ -299,7 +338,7 @@ def call_cell(
     """Outputs of all steps, and the final states (if wanted)."""
     batch, steps = x.dim(0), x.dim(1)
     sequence: Shape = (batch, steps, cell.units)
-    shapes: list[Shape | None] = [sequence] + [(batch, cell.units)] * cell.kind.states
+    shapes: list[Shape | None] = [sequence, *[(batch, cell.units)] * cell.kind.states]
     if native and mask is None and state is None and not wants_states and not reverse:
         return b.call("rnn_outputs", module, x, shape=sequence), []
     args: dict[str, Any] = {}
@@ -376,7 +415,17 @@ def as_sequence(b: Builder, x: Value, frame: Frame) -> Value:
 
 
 def _swap(b: Builder, x: Value) -> Value:
-    mask = b.call("transpose", x.mask, shape=None if x.mask.shape is None else (x.mask.shape[1], x.mask.shape[0]), dim0=0, dim1=1) if x.mask else None
+    mask = (
+        b.call(
+            "transpose",
+            x.mask,
+            shape=None if x.mask.shape is None else (x.mask.shape[1], x.mask.shape[0]),
+            dim0=0,
+            dim1=1,
+        )
+        if x.mask
+        else None
+    )
     shape = None if x.shape is None else (x.shape[1], x.shape[0], *x.shape[2:])
     return b.call("transpose", x, shape=shape, dim0=0, dim1=1).with_mask(mask)
 
@@ -408,7 +457,10 @@ def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs:
 
 def check_frame(frame: Frame, x: Value) -> None:
     if x.mask is not None and frame.zero_output_for_mask and frame.unroll and frame.go_backwards:
-        raise refusal("unsupported-option", "zero_output_for_mask with unroll and go_backwards: Keras puts the zeros at the wrong steps")
+        raise refusal(
+            "unsupported-option",
+            "zero_output_for_mask with unroll and go_backwards: Keras puts the zeros at the wrong steps",
+        )
     if x.shape is not None and len(x.shape) != 3:
         raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
 
@@ -444,7 +496,9 @@ class Recurrent(Cell, frozen=True, kw_only=True):
         variables = tuple(self.variables(writer))
         if self.is_cudnn:
             return msgspec.structs.replace(own, variables=variables)
-        cell = Need(name="cell", class_name=f"{config.class_name}Cell", id=-config.id - 2, attribute="cell", variables=variables)
+        cell = Need(
+            name="cell", class_name=f"{config.class_name}Cell", id=-config.id - 2, attribute="cell", variables=variables
+        )
         return msgspec.structs.replace(own, children=(cell,))
 
     def parts(self, b: Builder) -> list[Part]:
@@ -533,12 +587,18 @@ class RNN(Layer, frozen=True, kw_only=True):
             raise refusal("unknown-layer", f"{config.class_name} is not a cell of Keras", layer=config.place)
         inner = [(decode(c, b.writer), below.child(c, part)) for part, _, c in cell.children()]
         if not all(isinstance(c, Cell) for c, _ in inner):
-            raise refusal("unsupported-option", "a stack of cells that holds something else than LSTM, GRU and SimpleRNN cells")
+            raise refusal(
+                "unsupported-option", "a stack of cells that holds something else than LSTM, GRU and SimpleRNN cells"
+            )
         return [Part(c, at) for c, at in inner if isinstance(c, Cell)]
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         cell = decode(self._cell(), b.writer)
-        if isinstance(cell, StackedRNNCells) and cell.reverse_state_order and (self.return_state or kwargs or isinstance(x, list)):
+        if (
+            isinstance(cell, StackedRNNCells)
+            and cell.reverse_state_order
+            and (self.return_state or kwargs or isinstance(x, list))
+        ):
             raise refusal("unsupported-option", "reverse_state_order where the states are seen")
         return lower_recurrent(b, frame_of(self), self.parts(b), x, kwargs)
 
@@ -547,5 +607,7 @@ def decode_recurrent(b: Builder, config: LayerConfig) -> tuple[Any, list[Part]]:
     """A recurrent layer inside a wrapper: its options and its cells. `b` is the builder at that layer."""
     layer = decode(config, b.writer)
     if not isinstance(layer, Recurrent | RNN):
-        raise refusal("unsupported-option", f"a {config.class_name} in the place of a recurrent layer", layer=config.place)
+        raise refusal(
+            "unsupported-option", f"a {config.class_name} in the place of a recurrent layer", layer=config.place
+        )
     return layer, layer.parts(b)

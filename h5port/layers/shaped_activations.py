@@ -26,7 +26,9 @@ class PReLU(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         alpha = b.stored(next(self.variables(b.writer)).name, _shape(x, self.shared_axes or []))
-        module = b.module("ShapedPReLU", shape=list(alpha.shape), why="torch.nn.PReLU has one slope, or one for each channel")
+        module = b.module(
+            "ShapedPReLU", shape=list(alpha.shape), why="torch.nn.PReLU has one slope, or one for each channel"
+        )
         module.tensor("weight", alpha)
         return module(x, shape=x.shape)
 

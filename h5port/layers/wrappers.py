@@ -49,12 +49,18 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         """The config of the backward half: its own, or the forward one's turned round."""
         if isinstance(self.backward_layer, LayerConfig):
             return self.backward_layer
+        assert isinstance(self.layer, LayerConfig)
         options = {**self.layer.options, "go_backwards": not self.layer.options.get("go_backwards", False)}
         return msgspec.structs.replace(self.layer, options=options, id=self.layer.id + _SECOND)
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         x, state = initial_state(b, x, kwargs)
-        if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
+        if (
+            state is not None
+            and x.mask is not None
+            and not b.explicit_mask
+            and b.rule("mask_with_initial_state") == "drop"
+        ):
             x = x.with_mask(None)
         layers, parts = zip(
             decode_recurrent(b.child(self.layer, "forward"), self.layer),
@@ -77,7 +83,9 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             states = [s for r in runs for s in r.states]
         if frame.return_sequences:
             if frame.time_major:
-                outputs = [b.call("transpose", y, shape=(y.dim(1), y.dim(0), y.dim(2)), dim0=0, dim1=1) for y in outputs]
+                outputs = [
+                    b.call("transpose", y, shape=(y.dim(1), y.dim(0), y.dim(2)), dim0=0, dim1=1) for y in outputs
+                ]
             outputs = [y.with_mask(x.mask) for y in outputs]
         return [*outputs, *states] if frame.return_state or len(outputs) > 1 else outputs[0]
 
@@ -89,7 +97,9 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         zero = forward.return_sequences  # the wrapper sets it, whatever the halves say
         return tuple(msgspec.structs.replace(f, zero_output_for_mask=zero) for f in (forward, backward))  # type: ignore[return-value]
 
-    def _one_module(self, b: Builder, x: Value, parts: tuple[list[Part], ...], frames: tuple[Frame, Frame]) -> Module | None:
+    def _one_module(
+        self, b: Builder, x: Value, parts: tuple[list[Part], ...], frames: tuple[Frame, Frame]
+    ) -> Module | None:
         """One bidirectional module of torch, where both halves are one native cell of the same kind and size."""
         if any(len(p) != 1 for p in parts) or frames[0].go_backwards or any(f.stateful for f in frames):
             return None
@@ -113,7 +123,9 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         function = "rnn_both_outputs" if sequence else "both_last_steps"
         return self._merge(b, *b.calls(function, module, x, shapes=[shape, shape]))
 
-    def _half(self, b: Builder, k: int, module: Module | None, parts: list[Part], x: Value, state: Any, frame: Frame) -> Run:
+    def _half(
+        self, b: Builder, k: int, module: Module | None, parts: list[Part], x: Value, state: Any, frame: Frame
+    ) -> Run:
         """One direction, its outputs in the order in which it computed them."""
         if module is None:
             return run(b, parts, x, state, frame, wants_states=frame.return_state, suffix=("forward", "backward")[k])
@@ -121,7 +133,8 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             x = flipped(b, x)
         sequence, final = call_cell(
             b, parts[0].cell, module, True, x, x.mask, state,
-            zero_output=frame.zero_output_for_mask, wants_states=frame.return_state, unroll=frame.unroll, reverse=k == 1,
+            zero_output=frame.zero_output_for_mask, wants_states=frame.return_state,
+            unroll=frame.unroll, reverse=k == 1,
         )  # fmt: skip
         return Run(sequence, final)
 
@@ -177,5 +190,9 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
             raise refusal("unsupported-graph", "TimeDistributed of a layer with several outputs")
         out = b.call("split_batch_and_time", y, x, shape=(shape[0], steps, *y.known_shape[1:]))
         if y.mask is not None:
-            return out.with_mask(b.call("split_batch_and_time", y.mask, x, shape=(shape[0], steps, *y.mask.known_shape[1:]), dtype="bool"))
+            return out.with_mask(
+                b.call(
+                    "split_batch_and_time", y.mask, x, shape=(shape[0], steps, *y.mask.known_shape[1:]), dtype="bool"
+                )
+            )
         return out.with_mask(mask if mask is not None and len(mask.known_shape) == 2 else None)

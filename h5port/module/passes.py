@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from h5port.module.program import EFFECTS, CallSpec, Program, names_in
@@ -35,7 +37,7 @@ def drop_same_casts(program: Program) -> Program:
     kept = []
     for call in program.calls:
         renamed = msgspec.structs.replace(call, inputs=_rename(call.inputs, same))
-        source = renamed.inputs[0] if renamed.inputs else None
+        source = str(renamed.inputs[0]) if renamed.inputs else ""
         if call.target == "cast" and source not in inputs and dtype.get(source) == call.args["to"]:
             same[call.outputs[0]] = source
         else:
@@ -43,7 +45,7 @@ def drop_same_casts(program: Program) -> Program:
     return msgspec.structs.replace(program, calls=tuple(kept), outputs=_rename(program.outputs, same))
 
 
-def _rename(operand, names):  # type: ignore[no-untyped-def]
+def _rename(operand: Any, names: dict[str, str]) -> Any:
     if isinstance(operand, str):
         return names.get(operand, operand)
     if isinstance(operand, dict):

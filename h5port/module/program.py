@@ -80,15 +80,16 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 EFFECTS = frozenset({"remember"})
 
 _TAKEN = frozenset(
-    "self torch nn math load model forward training extra_repr children modules parameters buffers state_dict register_buffer register_parameter "
-    "add_module train eval float double half to type cpu cuda apply share_memory zero_grad requires_grad_ dump_patches call_super_init compile "
-    "named_children named_modules named_parameters named_buffers get_parameter get_submodule get_buffer reset_states t super init "
-    "int bool str len list dict tuple range min max sum abs set map zip any all print open id object partial inputs".split()
+    """self super init torch nn math load model forward inputs training extra_repr children modules parameters buffers
+    state_dict register_buffer register_parameter add_module train eval float double half to type cpu cuda apply
+    share_memory zero_grad requires_grad_ dump_patches call_super_init compile named_children named_modules
+    named_parameters named_buffers get_parameter get_submodule get_buffer reset_states t int bool str len list dict
+    tuple range min max sum abs set map zip any all print open id object partial""".split()
 )
 
 
 def identifier(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
-    """A Python identifier of [a-z0-9_] for a Keras name, unlike any in `taken`, any keyword and any name of nn.Module."""
+    """A Python identifier of [a-z0-9_] for a Keras name, unlike `taken`, the keywords and the names of nn.Module."""
     word = re.sub(r"[^a-z0-9_]+", "_", name.lower().replace("/", "_")).strip("_") or "layer"
     if word[0].isdigit():
         word = f"layer_{word}"

@@ -64,7 +64,10 @@ def read_program(folder: Path) -> Program:
             raise refusal("bad-output", f"not a config of h5port (its format is {head.format!r})", file=where)
         if head.version > VERSION:
             raise refusal(
-                "bad-output", f"version {head.version} of the config; this h5port reads up to {VERSION}", file=where, remedy="use a newer h5port"
+                "bad-output",
+                f"version {head.version} of the config; this h5port reads up to {VERSION}",
+                file=where,
+                remedy="use a newer h5port",
             )
         return msgspec.json.decode(text, type=Document).program
     except msgspec.DecodeError as error:

@@ -100,9 +100,10 @@ def print_model(program: Program) -> str:
     parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in _class_names(program)]
     pasted = library.closure(used)
     body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, _LOAD.format(name=classes[id(program)])])
-    text = f'"""{_plain(program.doc)}\n\nWritten by h5port. It needs torch and safetensors, nothing else: `from model import load`.\n"""\n\n'
-    return text + _imports(body, library) + "\n\n\n" + body + "\n"
+    return f'"""{_plain(program.doc)}\n\n{_ABOUT}\n"""\n\n' + _imports(body, library) + "\n\n\n" + body + "\n"
 
+
+_ABOUT = "Written by h5port. It needs torch and safetensors, nothing else: `from model import load`."
 
 _LOAD = '''def load(path=None):
     """The model in eval(), with the weights of the model.safetensors beside this file."""
@@ -135,10 +136,17 @@ def _class_names(program: Program) -> list[tuple[Program, str]]:
 
 def _imports(body: str, library: Library) -> str:
     used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}
-    lines = {"from pathlib import Path", "import torch", "from safetensors.torch import load_file", "from torch import nn"}
+    lines = {
+        "from pathlib import Path",
+        "import torch",
+        "from safetensors.torch import load_file",
+        "from torch import nn",
+    }
     if "torch" not in used:
         lines.discard("import torch")
-    lines |= {line for name, line in library.imports.items() if name in used and name not in ("torch", "nn", "annotations")}
+    lines |= {
+        line for name, line in library.imports.items() if name in used and name not in ("torch", "nn", "annotations")
+    }
     if "partial" in used:
         lines.add("from functools import partial")
     standard = sorted(x for x in lines if x.split()[1] in ("pathlib", "functools"))
@@ -153,7 +161,9 @@ def _plain(text: str) -> str:
 class _Class:
     """One program as one class."""
 
-    def __init__(self, program: Program, classes: dict[int, str], library: Library, used: set[str], *, root: bool) -> None:
+    def __init__(
+        self, program: Program, classes: dict[int, str], library: Library, used: set[str], *, root: bool
+    ) -> None:
         self.program, self.classes, self.library, self.used, self.root = program, classes, library, used, root
         globals_ = set(library.tree) | set(library.imports) | set(classes.values()) | {"partial", "self", "load"}
         self.names: dict[str, str] = {}
@@ -173,7 +183,9 @@ class _Class:
             for name, spec in self.program.modules.items():
                 lines += [f"        {line}" for line in self._module(name, spec)]
             lines.append("")
-        lines += [f"    def forward(self, {', '.join(self._parameters())}):"] + [f"        {line}" for line in self._forward()]
+        lines += [f"    def forward(self, {', '.join(self._parameters())}):"] + [
+            f"        {line}" for line in self._forward()
+        ]
         if self.root and _has_memory(self.program):
             self.used.add("Memory")
             lines += ["", "    def reset_states(self):", "        for module in self.modules():"]
@@ -221,7 +233,9 @@ class _Class:
         for key in positional:
             yield ast.unparse(self._literal(spec.args[key]))
         for key, value in spec.args.items():
-            if key not in positional and not (key in _DEFAULTS and _DEFAULTS[key] == value and type(value) is type(_DEFAULTS[key])):
+            if key not in positional and not (
+                key in _DEFAULTS and _DEFAULTS[key] == value and type(value) is type(_DEFAULTS[key])
+            ):
                 yield f"{key}={ast.unparse(self._literal(value))}"
 
     # ---- forward
@@ -314,9 +328,9 @@ class _Class:
         template = self.library.expression(name)
         if not args and template is not None:
             positional, keywords, expression = template
-            if not keywords and isinstance(expression, ast.Call) and not expression.keywords:
-                if [ast.unparse(a) for a in expression.args] == positional:
-                    return expression.func
+            plain = not keywords and isinstance(expression, ast.Call) and not expression.keywords
+            if plain and [ast.unparse(a) for a in expression.args] == positional:  # type: ignore[attr-defined]
+                return expression.func  # type: ignore[attr-defined, no-any-return]
         self.used.add(name)
         if not args:
             return ast.Name(name)
@@ -345,11 +359,14 @@ def _spread(expression: ast.expr) -> ast.expr:
             self.generic_visit(node)
             flat: list[ast.expr] = []
             for a in node.args:
-                flat += a.value.elts if isinstance(a, ast.Starred) and isinstance(a.value, ast.List | ast.Tuple) else [a]
+                flat += (
+                    a.value.elts if isinstance(a, ast.Starred) and isinstance(a.value, ast.List | ast.Tuple) else [a]
+                )
             node.args = flat
             return node
 
-    return Spread().visit(expression)
+    spread: ast.expr = Spread().visit(expression)
+    return spread
 
 
 def _shape(shape: Shape | None) -> str:
@@ -360,4 +377,6 @@ def _shape(shape: Shape | None) -> str:
 
 
 def _has_memory(program: Program) -> bool:
-    return any(s.type == "Memory" or (s.program is not None and _has_memory(s.program)) for s in program.modules.values())
+    return any(
+        s.type == "Memory" or (s.program is not None and _has_memory(s.program)) for s in program.modules.values()
+    )

@@ -19,9 +19,15 @@ def published(out: Path, *, overwrite: bool) -> Iterator[Path]:
     An existing `out` is refused unless `overwrite`; then it stays whole until the new one is complete.
     """
     if out.exists() and not overwrite:
-        raise refusal("output-exists", f"the output {out} exists", remedy="choose another with -o, or replace it with --overwrite")
+        raise refusal(
+            "output-exists", f"the output {out} exists", remedy="choose another with -o, or replace it with --overwrite"
+        )
     if out.exists() and not _is_ours(out):
-        raise refusal("output-exists", f"{out} is not a folder that h5port wrote: it is not replaced", remedy="choose another with -o")
+        raise refusal(
+            "output-exists",
+            f"{out} is not a folder that h5port wrote: it is not replaced",
+            remedy="choose another with -o",
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".h5port", dir=out.parent))
     try:

@@ -37,7 +37,11 @@ Read = Callable[[str], "np.ndarray[Any, Any]"]
 
 
 def write(
-    path: Path, recipes: Mapping[str, Recipe], read: Read, metadata: Mapping[str, str], progress: Callable[[int], None] | None = None
+    path: Path,
+    recipes: Mapping[str, Recipe],
+    read: Read,
+    metadata: Mapping[str, str],
+    progress: Callable[[int], None] | None = None,
 ) -> int:
     """Execute the recipes into a new file; gives the size of the data in bytes.
 

@@ -1,4 +1,4 @@
-"""A `Program` becomes a torch.nn.Module. The vocabulary is closed: names are looked up in three tables, nothing else."""
+"""A `Program` becomes a torch.nn.Module. The vocabulary is closed: names are looked up in three tables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from h5port.runtime import functions, shims
 TORCH_MODULES: dict[str, type[nn.Module]] = {
     name: getattr(nn, name)
     for name in (
-        "Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm Dropout Dropout1d AlphaDropout MaxPool1d AvgPool1d"
+        """Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm
+        Dropout Dropout1d AlphaDropout MaxPool1d AvgPool1d"""
     ).split()
 }
 SHIMS: dict[str, type[nn.Module]] = {
-    n: c for n, c in vars(shims).items() if inspect.isclass(c) and issubclass(c, nn.Module) and c.__module__ == shims.__name__
+    n: c
+    for n, c in vars(shims).items()
+    if inspect.isclass(c) and issubclass(c, nn.Module) and c.__module__ == shims.__name__
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     n: f for n, f in vars(functions).items() if inspect.isfunction(f) and f.__module__ == functions.__name__
@@ -64,7 +67,7 @@ class Converted(nn.Module):
         """Put the states of all stateful layers back to zero."""
         for module in self.modules():
             if isinstance(module, shims.Memory):
-                module.reset()
+                module.reset()  # type: ignore[no-untyped-call]
 
 
 class _Step:
@@ -75,7 +78,11 @@ class _Step:
         if call.target.startswith("@"):
             self.target = call.target[1:]
         elif call.target not in FUNCTIONS:
-            raise refusal("bad-output", f"config.json calls {call.target!r}, which this h5port does not have", remedy="use a newer h5port")
+            raise refusal(
+                "bad-output",
+                f"config.json calls {call.target!r}, which this h5port does not have",
+                remedy="use a newer h5port",
+            )
         else:
             self.function = FUNCTIONS[call.target]
         self.inputs, self.outputs = call.inputs, call.outputs
@@ -86,7 +93,9 @@ class _Step:
         function = self.function if self.target is None else getattr(owner, self.target)
         result = function(*operands, **self.args)
         if len(self.outputs) == 1:
-            values[self.outputs[0]] = result[0] if isinstance(result, tuple) and self.target is not None and len(result) == 1 else result
+            values[self.outputs[0]] = (
+                result[0] if isinstance(result, tuple) and self.target is not None and len(result) == 1 else result
+            )
         else:
             values.update(zip(self.outputs, result, strict=True))
 
@@ -111,7 +120,11 @@ def build_module(name: str, spec: ModuleSpec, custom: Custom) -> nn.Module:
     args = {k: argument(v) for k, v in spec.args.items()}
     cls = TORCH_MODULES.get(spec.type) or SHIMS.get(spec.type)
     if cls is None:
-        raise refusal("bad-output", f"config.json has a module of type {spec.type!r}, which this h5port does not have", remedy="use a newer h5port")
+        raise refusal(
+            "bad-output",
+            f"config.json has a module of type {spec.type!r}, which this h5port does not have",
+            remedy="use a newer h5port",
+        )
     module = cls(**args)
     for tensor, of in spec.tensors.items():
         parameter = getattr(module, tensor)

@@ -402,7 +402,7 @@ def direction(rnn, reverse):
 
 
 def valid_first(x, mask):
-    """The valid steps moved to the front, in order; and for each step the place of the last valid one so far (-1: none)."""
+    """The valid steps moved to the front; and for each step the place of the last valid one so far (-1: none)."""
     valid = mask.to(torch.int64)
     place = valid.cumsum(1) - 1
     target = torch.where(mask, place, place[:, -1:] + (1 - valid).cumsum(1))
@@ -412,7 +412,7 @@ def valid_first(x, mask):
 
 
 def back_in_place(y, place, mask, zero_output, start):
-    """Outputs at their own steps again. A masked step repeats the one before (or gives zeros); `start` comes before all."""
+    """Outputs at their own steps again: a masked step repeats the one before, or is zero; `start` comes first."""
     held = y.gather(1, place.clamp_min(0).unsqueeze(-1).expand(-1, -1, y.shape[-1]))
     if zero_output:
         return torch.where(mask.unsqueeze(-1), held, 0)

@@ -60,7 +60,7 @@ class KerasRecurrent(nn.Module):
                 outputs.append(new[0])
                 continue
             valid = mask[:, t].unsqueeze(-1)
-            state = [torch.where(valid, n, s) for n, s in zip(new, state)]
+            state = [torch.where(valid, n, s) for n, s in zip(new, state, strict=True)]
             before = torch.where(valid, new[0], before)
             outputs.append(torch.where(valid, new[0], 0) if zero_output else before)
         return torch.stack(outputs, 1), *state
@@ -144,7 +144,9 @@ class StdNorm(nn.Module):
 
     def forward(self, x):
         shape = (1, -1) + (1,) * (x.dim() - 2)
-        mean, std, weight, bias = (v.reshape(shape) for v in (self.running_mean, self.running_std, self.weight, self.bias))
+        mean, std, weight, bias = (
+            v.reshape(shape) for v in (self.running_mean, self.running_std, self.weight, self.bias)
+        )
         return (x - mean) / (std + self.eps) * weight + bias
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,11 @@ _RANDOM_STATE = re.compile(r"(StateVar(:\d+)?|seed_generator_state(_\d+)?(:\d+)?
 def bind(archive: Archive, root: Need) -> Binding:
     """Raises H5PortError with all of the missing, unused and misshapen arrays."""
     binder = _Binder(archive)
-    binders: dict[str, Callable[[Need], None]] = {"named": binder.named, "numbered": binder.numbered, "paths": binder.paths}
+    binders: dict[str, Callable[[Need], None]] = {
+        "named": binder.named,
+        "numbered": binder.numbered,
+        "paths": binder.paths,
+    }
     if archive.layout not in binders:
         raise refusal(
             "no-weights",
@@ -51,7 +56,10 @@ class _Binder:
         self.used.add(array.path)
         if key in self.bound:
             if not np.array_equal(_bits(self.archive.read(array.path)), _bits(self.archive.read(self.bound[key].path))):
-                raise refusal("ambiguous-weights", f"two arrays for {variable.name} that differ: {self.bound[key].path}, {array.path}")
+                raise refusal(
+                    "ambiguous-weights",
+                    f"two arrays for {variable.name} that differ: {self.bound[key].path}, {array.path}",
+                )
             self.dropped[array.path] = f"a second copy of {self.bound[key].path}, bit for bit"
             return
         if not variable.fits(array.shape):
@@ -76,8 +84,9 @@ class _Binder:
             if self.missing or unused:
                 raise refusal(
                     "missing-weights" if self.missing else "unused-weights",
-                    f"variables of the config without an array: {self.missing or 'none'}; arrays that belong to no variable: {unused[:20] or 'none'}",
-                    remedy="the config and the weights must be of one model; `h5port convert --raw` writes the arrays as they are",
+                    f"variables of the config without an array: {self.missing or 'none'}; "
+                    f"arrays that belong to no variable: {unused[:20] or 'none'}",
+                    remedy="the config and the weights must be of one model; --raw writes the arrays as they are",
                 )
         self.problems.raise_if_any()
         return Binding(arrays=self.bound, dropped=self.dropped, notes=tuple(dict.fromkeys(self.notes)))
@@ -97,7 +106,8 @@ class _Binder:
         else:
             raise refusal(
                 "ambiguous-weights",
-                f"{len(full)} layers with weights in the file {list(full)[:20]}, {len(wanted)} in the config {[n.name for n in wanted][:20]}",
+                f"{len(full)} layers with weights in the file {list(full)[:20]}, "
+                f"{len(wanted)} in the config {[n.name for n in wanted][:20]}",
                 file=str(self.archive.source),
                 remedy="the config and the weights must be of one model",
             )
@@ -108,7 +118,11 @@ class _Binder:
         self.missing += [n.name for n in wanted if n.name not in done and not n.opaque]
         top = self.archive.attributes.get("top_level_model_weights", {}).get("weight_names")
         if top:
-            raise refusal("unsupported-graph", f"weights that belong to the model itself and to no layer: {top}", file=str(self.archive.source))
+            raise refusal(
+                "unsupported-graph",
+                f"weights that belong to the model itself and to no layer: {top}",
+                file=str(self.archive.source),
+            )
 
     def _groups(self) -> dict[str, list[tuple[str, StoredArray]]]:
         """Layer name -> its weight names and arrays, in the order of the attributes."""
@@ -119,7 +133,13 @@ class _Binder:
             paths = [f"{name}/{w}".replace("\\", "/") for w in weights]
             absent = [p for p in paths if p not in self.archive.arrays]
             if group is None or absent or len(set(weights)) < len(weights):
-                what = "is listed but not there" if group is None else f"lacks {absent[:5]}" if absent else "lists a weight twice"
+                what = (
+                    "is listed but not there"
+                    if group is None
+                    else f"lacks {absent[:5]}"
+                    if absent
+                    else "lists a weight twice"
+                )
                 raise refusal(
                     "incomplete-file",
                     f"the layer {name!r} {what}: the writer stopped in the middle",
@@ -184,20 +204,29 @@ class _Binder:
         absent = [p for p in paths if p not in self.archive.arrays]
         if absent or count != len(order):
             expected = ["/".join((*label, v.name)) for label, v in order]
-            raise refusal("missing-weights", f"{count} arrays stored, {absent or 'none'} of them absent; expected {expected}", layer=layer)
+            raise refusal(
+                "missing-weights",
+                f"{count} arrays stored, {absent or 'none'} of them absent; expected {expected}",
+                layer=layer,
+            )
         for (label, variable), path in zip(order, paths, strict=True):
             self.put(label, variable, self.archive.arrays[path])
 
     # ---- path layout: .keras and .weights.h5
 
     def paths(self, root: Need) -> None:
-        doubled = any(p.startswith("_layer_checkpoint_dependencies") for p in (*self.archive.arrays, *self.archive.attributes))
+        doubled = any(
+            p.startswith("_layer_checkpoint_dependencies") for p in (*self.archive.arrays, *self.archive.attributes)
+        )
         self._container = "_layer_checkpoint_dependencies" if doubled else "layers"
         self._doubled = doubled
         self._visited: dict[int, Label] = {}
         self._visit(root, (), "")
         for path in self.archive.arrays:
-            if path.split("/")[0] in ("optimizer", "metrics", "_metrics", "_loss_tracker", "trackers") or "_tracker/" in path:
+            if (
+                path.split("/")[0] in ("optimizer", "metrics", "_metrics", "_loss_tracker", "trackers")
+                or "_tracker/" in path
+            ):
                 self.dropped[path] = "not weights of the model"
 
     def _visit(self, need: Need, label: Label, path: str) -> None:
@@ -247,7 +276,9 @@ class _Binder:
 
     def _own(self, need: Need, label: Label, path: str) -> None:
         prefix = f"{path}/vars/".lstrip("/")
-        found = {p[len(prefix) :]: p for p in self.archive.arrays if p.startswith(prefix) and "/" not in p[len(prefix) :]}
+        found = {
+            p[len(prefix) :]: p for p in self.archive.arrays if p.startswith(prefix) and "/" not in p[len(prefix) :]
+        }
         if need.opaque:
             for p in self.archive.arrays:
                 if p.startswith(f"{path}/"):
@@ -280,7 +311,7 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _bits(a: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _bits(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.frombuffer(np.ascontiguousarray(a).tobytes(), np.uint8)
 
 
@@ -327,7 +358,8 @@ def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need
         if said and said != variable.name:
             return f"the name {name!r} does not fit the variable {variable.name} of {'/'.join(label)}"
         if not variable.fits(array.shape):
-            return f"{name!r} has the shape {list(array.shape)}, which does not fit {variable.name} of {'/'.join(label)} {variable.shape}"
+            where = f"{variable.name} of {'/'.join(label)} {variable.shape}"
+            return f"{name!r} has the shape {list(array.shape)}, which does not fit {where}"
         parts = name.replace("\\", "/").split("/")
         owners = ({_direction(p) or p for p in parts[:-1]} | {_direction(parts[-1])}) & inner
         if owners and not owners & set(label):
@@ -369,4 +401,3 @@ def _by_owner(order: list[Item], stored: list[tuple[str, StoredArray]]) -> list[
             return []
         result.append(found[0])
     return result if len({(label, v.name) for label, v in result}) == len(result) else []
-

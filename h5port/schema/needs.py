@@ -22,7 +22,9 @@ class Variable(msgspec.Struct, frozen=True):
     def fits(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:
             return True
-        return len(shape) == len(self.shape) and all(w is None or w == s for w, s in zip(self.shape, shape, strict=True))
+        return len(shape) == len(self.shape) and all(
+            w is None or w == s for w, s in zip(self.shape, shape, strict=True)
+        )
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):

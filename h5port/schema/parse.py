@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from h5port.errors import refusal
 from h5port.schema import upgrade
 from h5port.schema.graph import Argument, Call, Constant, LayerConfig, Model, Ref, SliceValue, refs
@@ -26,7 +28,9 @@ def parse_model(config: Any, writer: Writer) -> Model:
 class _Parser:
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self.generation = {"keras0": 0, "keras1": 1, "keras2": 2, "tf.keras": 2, "keras3": 3}[FAMILIES[writer.candidates[0].family]]
+        self.generation = {"keras0": 0, "keras1": 1, "keras2": 2, "tf.keras": 2, "keras3": 3}[
+            FAMILIES[writer.candidates[0].family]
+        ]
         self.ids = itertools.count()
         self.shared: dict[Any, LayerConfig] = {}  # shared_object_id -> the layer met first
 
@@ -35,13 +39,17 @@ class _Parser:
             config = {"class_name": "Sequential", "config": config}
         if not isinstance(config, dict) or ("class_name" not in config and self.generation > 0):
             raise refusal(
-                "bad-config", "not an architecture: it has no class_name", file="config", remedy="give the JSON of model.to_json()"
+                "bad-config",
+                "not an architecture: it has no class_name",
+                file="config",
+                remedy="give the JSON of model.to_json()",
             )
         layer = self.layer(config, "config" if self.generation == 0 else "")
         if layer.model is None:
             raise refusal(
                 "unknown-layer",
-                f"the model is of class {layer.class_name!r}, which is code of its own (a subclassed model): its graph is not in the file",
+                f"the model is of class {layer.class_name!r}, which is code of its own (a subclassed model): "
+                "its graph is not in the file",
                 layer=layer.name,
                 remedy="h5port.state_dict or `h5port convert --raw` give its weights",
             )
@@ -90,7 +98,11 @@ class _Parser:
     def _class_and_options(self, entry: Any, place: str) -> tuple[str, Any]:
         if self.generation == 0 and isinstance(entry, dict) and isinstance(entry.get("name"), str):
             return entry["name"], {k: v for k, v in entry.items() if k != "name"}
-        if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and isinstance(entry.get("config"), dict | list):
+        if (
+            isinstance(entry, dict)
+            and isinstance(entry.get("class_name"), str)
+            and isinstance(entry.get("config"), dict | list)
+        ):
             return entry["class_name"], entry["config"]
         raise refusal("bad-config", "a layer without class_name and config", file=place)
 
@@ -106,8 +118,19 @@ class _Parser:
         if self.generation == 0:
             is_layer = isinstance(value, dict) and isinstance(value.get("name"), str) and "trainable" in value
         else:
-            is_layer = isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict | list)
-            is_layer = is_layer and place.rsplit(".", 1)[-1].split("[")[0] in ("layer", "backward_layer", "cell", "cells", "activation", "layers")
+            is_layer = (
+                isinstance(value, dict)
+                and isinstance(value.get("class_name"), str)
+                and isinstance(value.get("config"), dict | list)
+            )
+            is_layer = is_layer and place.rsplit(".", 1)[-1].split("[", maxsplit=1)[0] in (
+                "layer",
+                "backward_layer",
+                "cell",
+                "cells",
+                "activation",
+                "layers",
+            )
         return self.layer(value, place) if is_layer else value
 
     def _batch_shape(self, class_name: str, own: dict[str, Any]) -> tuple[int | None, ...] | None:
@@ -145,10 +168,16 @@ class _Parser:
         inputs: list[Ref] = []
         value: Argument = None
         for i, entry in enumerate(entries):
-            place = f"{base}.layers[{i}]" if isinstance(own.get("name"), str) or self.generation in (0, 3) else f"{base}[{i}]"
+            place = (
+                f"{base}.layers[{i}]"
+                if isinstance(own.get("name"), str) or self.generation in (0, 3)
+                else f"{base}[{i}]"
+            )
             class_name, raw = self._class_and_options(entry, place)
             if class_name == "Merge" and isinstance(raw, dict) and isinstance(raw.get("layers"), list):
-                value = [self._branch(b, f"{place}.layers[{k}]", layers, calls, inputs) for k, b in enumerate(raw["layers"])]
+                value = [
+                    self._branch(b, f"{place}.layers[{k}]", layers, calls, inputs) for k, b in enumerate(raw["layers"])
+                ]
                 entry = {**entry, "config": {k: v for k, v in raw.items() if k != "layers"}}
                 if self.generation == 0:
                     entry = {k: v for k, v in entry.items() if k not in ("layers", "config")}
@@ -175,7 +204,9 @@ class _Parser:
             trainable=trainable,
         )
 
-    def _branch(self, entry: Any, place: str, layers: dict[str, LayerConfig], calls: list[Call], inputs: list[Ref]) -> Argument:
+    def _branch(
+        self, entry: Any, place: str, layers: dict[str, LayerConfig], calls: list[Call], inputs: list[Ref]
+    ) -> Argument:
         """A branch of a Keras 1 Merge at the head of a Sequential: its layers are the outer model's own."""
         branch = self.layer(entry, place)
         if branch.model is None:  # a bare layer that knows its input shape
@@ -194,11 +225,20 @@ class _Parser:
             return [outer(a) for a in argument] if isinstance(argument, list | tuple) else argument
 
         for call in branch_model.calls:
-            calls.append(Call(renamed[call.layer], call.call, tuple(outer(a) for a in call.args), {k: outer(v) for k, v in call.kwargs.items()}))
+            calls.append(
+                Call(
+                    renamed[call.layer],
+                    call.call,
+                    tuple(outer(a) for a in call.args),
+                    {k: outer(v) for k, v in call.kwargs.items()},
+                )
+            )
         inputs.extend(refs(outer(branch_model.inputs)))
         return outer(branch_model.outputs)
 
-    def _implied_input(self, layer: LayerConfig, layers: dict[str, LayerConfig], inputs: list[Ref], own: dict[str, Any]) -> Argument:
+    def _implied_input(
+        self, layer: LayerConfig, layers: dict[str, LayerConfig], inputs: list[Ref], own: dict[str, Any]
+    ) -> Argument:
         """The input that a Sequential without InputLayer has: its shape stands in the first layer."""
         inner = _first_layer(layer)
         model = inner.model
@@ -207,13 +247,21 @@ class _Parser:
             dtypes = [model.layers[r.layer].dtype for r in refs(model.inputs)]
         else:
             built = own.get("build_input_shape") or inner.build_shape
-            shape = inner.batch_shape or (tuple(built) if isinstance(built, list) and not any(isinstance(b, list) for b in built) else None)
+            shape = inner.batch_shape or (
+                tuple(built) if isinstance(built, list) and not any(isinstance(b, list) for b in built) else None
+            )
             shapes, dtypes = [shape], [None]
         made = []
         for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
             name = f"{layer.name}_input" + (f"_{i}" if i else "")
             layers[name] = LayerConfig(
-                class_name="InputLayer", name=name, options={}, place=layer.place, id=next(self.ids), batch_shape=shape, dtype=dtype
+                class_name="InputLayer",
+                name=name,
+                options={},
+                place=layer.place,
+                id=next(self.ids),
+                batch_shape=shape,
+                dtype=dtype,
             )
             made.append(Ref(name, 0, 0))
         inputs.extend(made)
@@ -229,7 +277,10 @@ class _Parser:
             if layer.name in layers:
                 raise refusal("bad-config", f"two layers are called {layer.name!r}", file=place)
             layers[layer.name] = layer
-            nodes[layer.name] = [self._node(n, names, f"{place}.inbound_nodes[{k}]") for k, n in enumerate(entry.get("inbound_nodes") or [])]
+            nodes[layer.name] = [
+                self._node(n, names, f"{place}.inbound_nodes[{k}]")
+                for k, n in enumerate(entry.get("inbound_nodes") or [])
+            ]
         rank = self._node_ranks(layers, nodes, own)
 
         def resolve(argument: Argument) -> Argument:
@@ -260,13 +311,19 @@ class _Parser:
 
         def rank(ref: Ref) -> int:
             if ref.layer not in layers:
-                raise refusal("bad-config", f"a node refers to the layer {ref.layer!r}, which is not there", layer=ref.layer)
+                raise refusal(
+                    "bad-config", f"a node refers to the layer {ref.layer!r}, which is not there", layer=ref.layer
+                )
             layer = layers[ref.layer]
             first = self.writer.rule("nested_first_node") if layer.model is not None else 0
             count = max(1, len(nodes[ref.layer]))
             call = ref.call - first
             if not 0 <= call < count:
-                raise refusal("bad-config", f"a node refers to call {ref.call} of a layer that is called {count} times", layer=ref.layer)
+                raise refusal(
+                    "bad-config",
+                    f"a node refers to call {ref.call} of a layer that is called {count} times",
+                    layer=ref.layer,
+                )
             return int(call)
 
         return rank
@@ -279,7 +336,9 @@ class _Parser:
     def _node(self, node: Any, names: set[str], place: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """One entry of inbound_nodes -> positional arguments and keyword arguments."""
         if isinstance(node, dict) and "args" in node and "kwargs" in node:
-            return tuple(self._argument(a, names) for a in node["args"]), {k: self._argument(v, names) for k, v in node["kwargs"].items()}
+            return tuple(self._argument(a, names) for a in node["args"]), {
+                k: self._argument(v, names) for k, v in node["kwargs"].items()
+            }
         if isinstance(node, dict):  # a layer that is called on a dict of tensors
             return ({k: self._argument(v, names) for k, v in node.items()},), {}
         if _is_reference(node, names) or _is_constant(node):
@@ -335,9 +394,17 @@ class _Parser:
         def joined(node: dict[str, Any]) -> Argument:
             if not node.get("inputs"):
                 return value[node["input"]]
-            options = {"mode": node.get("merge_mode"), "concat_axis": node.get("concat_axis", -1), "dot_axes": node.get("dot_axes", -1)}
+            options = {
+                "mode": node.get("merge_mode"),
+                "concat_axis": node.get("concat_axis", -1),
+                "dot_axes": node.get("dot_axes", -1),
+            }
             merge = LayerConfig(
-                class_name="Merge", name=f"merge_inputs_for_{node['name']}", options=options, place=f"{base}.node_config", id=next(self.ids)
+                class_name="Merge",
+                name=f"merge_inputs_for_{node['name']}",
+                options=options,
+                place=f"{base}.node_config",
+                id=next(self.ids),
             )
             return add(merge, [value[n] for n in node["inputs"]])
 
@@ -359,7 +426,11 @@ class _Parser:
         for node in own["node_config"]:
             if node["name"] not in own["nodes"]:
                 raise refusal("bad-config", f"the node {node['name']!r} has no layer", file=base)
-            layer = self.layer(own["nodes"][node["name"]], f"{base}.nodes.{node['name']}", name=node["name"] if self.generation == 0 else None)
+            layer = self.layer(
+                own["nodes"][node["name"]],
+                f"{base}.nodes.{node['name']}",
+                name=node["name"] if self.generation == 0 else None,
+            )
             value[node["name"]] = known[layer.name] = add(layer, joined(node))
         outputs: dict[str, Argument] = {}
         for node in own["output_config"]:
@@ -378,7 +449,9 @@ class _Parser:
 def _is_model(class_name: str, raw: Any) -> bool:
     if upgrade.class_name(class_name) not in _MODEL_CLASSES:
         return False
-    return isinstance(raw, list) or (isinstance(raw, dict) and (isinstance(raw.get("layers"), list) or "node_config" in raw))
+    return isinstance(raw, list) or (
+        isinstance(raw, dict) and (isinstance(raw.get("layers"), list) or "node_config" in raw)
+    )
 
 
 def _dtype(value: Any) -> tuple[str | None, str | None]:
@@ -395,8 +468,6 @@ def _dtype(value: Any) -> tuple[str | None, str | None]:
 
 def _unique(layer: LayerConfig, taken: dict[str, LayerConfig]) -> LayerConfig:
     """Names repeat in Keras 0; number them."""
-    import msgspec
-
     name, n = layer.name, 0
     while name in taken:
         n += 1
@@ -407,7 +478,11 @@ def _unique(layer: LayerConfig, taken: dict[str, LayerConfig]) -> LayerConfig:
 def _first_layer(layer: LayerConfig) -> LayerConfig:
     """The layer whose options hold the input shape: a wrapper's own, else that of what it wraps."""
     inner = layer.options.get("layer")
-    return _first_layer(inner) if isinstance(inner, LayerConfig) and layer.batch_shape is None and inner.model is None else layer
+    return (
+        _first_layer(inner)
+        if isinstance(inner, LayerConfig) and layer.batch_shape is None and inner.model is None
+        else layer
+    )
 
 
 def _is_reference(value: Any, names: set[str]) -> bool:
@@ -449,5 +524,9 @@ def _in_order(calls: list[Call], layers: dict[str, LayerConfig], base: str) -> I
             else:
                 left.append(call)
         if len(left) == len(waiting):
-            raise refusal("unsupported-graph", f"layers that wait for each other: {sorted({c.layer for c in left})[:5]}", file=base)
+            raise refusal(
+                "unsupported-graph",
+                f"layers that wait for each other: {sorted({c.layer for c in left})[:5]}",
+                file=base,
+            )
         waiting = left

@@ -89,17 +89,20 @@ _VALUES: dict[str, dict[Any, Any]] = {
     "implementation": {"cpu": 0, "mem": 1, "gpu": 2},
 }
 
-# Keys that every layer may have and that change no number at inference: how weights began, what training
-# adds to the loss, how they were compiled. (`trainable`, `dtype` and shapes are read before.)
-INERT = frozenset(
-    "name trainable dtype custom_name cache_enabled batch_input_shape batch_shape input_shape input_dtype sparse ragged optional "
-    "kernel_initializer recurrent_initializer bias_initializer embeddings_initializer alpha_initializer beta_initializer gamma_initializer "
-    "moving_mean_initializer moving_variance_initializer kernel_regularizer recurrent_regularizer bias_regularizer embeddings_regularizer "
-    "alpha_regularizer beta_regularizer gamma_regularizer activity_regularizer kernel_constraint recurrent_constraint bias_constraint "
-    "embeddings_constraint alpha_constraint beta_constraint gamma_constraint gamma_init beta_init batch_size "
-    "seed build_config compile_config lora_rank lora_alpha quantization_config "
-    "depthwise_initializer pointwise_initializer depthwise_regularizer pointwise_regularizer depthwise_constraint pointwise_constraint".split()
+# Keys that every layer may have and that change no number at inference. (`trainable`, `dtype` and shapes are read
+# before the options.)
+_INERT = frozenset(
+    """name trainable dtype custom_name cache_enabled batch_input_shape batch_shape input_shape input_dtype sparse ragged
+    optional batch_size gamma_init beta_init seed build_config compile_config lora_rank lora_alpha
+    quantization_config""".split()
 )
+# How weights began, and what training adds to the loss or does to the weights.
+_INERT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+
+
+def is_inert(option: str) -> bool:
+    """Whether an option of any layer has no bearing on inference."""
+    return option in _INERT or option.endswith(_INERT_ENDINGS)
 
 
 def class_name(name: str) -> str:

@@ -41,7 +41,8 @@ def release(text: str) -> Release:
 KNOWN = tuple(
     release(r)
     for r in (
-        "0.3.3 1.0.8 1.1.2 1.2.2 2.0.8 2.1.6 2.2.4 2.3.1 tf-1.13 tf-1.15 tf-2.0 tf-2.2 tf-2.4 tf-2.8 tf-2.12 tf-2.13 tf-2.15 tf-2.21 "
+        "0.3.3 1.0.8 1.1.2 1.2.2 2.0.8 2.1.6 2.2.4 2.3.1 "
+        "tf-1.13 tf-1.15 tf-2.0 tf-2.2 tf-2.4 tf-2.8 tf-2.12 tf-2.13 tf-2.15 tf-2.21 "
         "3.0.5 3.3.3 3.4.1 3.6.0 3.9.2 3.12.0 3.15.1"
     ).split()
 )
@@ -97,8 +98,18 @@ RULES: dict[str, dict[str, Any]] = {
 # (class, option) -> {first release with this default: default}; where no row stands, the declaration's default
 # held for all releases that have the option.
 DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("LSTM", "recurrent_activation"): {"0.1": "hard_sigmoid", "2.3": "sigmoid", "tf-1.13": "hard_sigmoid", "tf-2.0": "sigmoid"},
-    ("GRU", "recurrent_activation"): {"0.1": "hard_sigmoid", "2.3": "sigmoid", "tf-1.13": "hard_sigmoid", "tf-2.0": "sigmoid"},
+    ("LSTM", "recurrent_activation"): {
+        "0.1": "hard_sigmoid",
+        "2.3": "sigmoid",
+        "tf-1.13": "hard_sigmoid",
+        "tf-2.0": "sigmoid",
+    },
+    ("GRU", "recurrent_activation"): {
+        "0.1": "hard_sigmoid",
+        "2.3": "sigmoid",
+        "tf-1.13": "hard_sigmoid",
+        "tf-2.0": "sigmoid",
+    },
     ("GRU", "reset_after"): {"0.1": False, "tf-2.0": True},
     ("BatchNormalization", "epsilon"): {"0.1": 1e-6, "1.0": 1e-5, "1.1": 1e-3},
     ("BatchNormalization", "momentum"): {"0.1": 0.9, "1.0": 0.99},
@@ -191,7 +202,9 @@ def parse_writer(text: str) -> Release:
     match = re.fullmatch(r"(keras|tf\.?_?keras|tensorflow|tf)-(\d+(?:\.\d+)*)(?:-.*)?", text.strip(), re.IGNORECASE)
     found = parse_version(match[2] if match[2].count(".") else match[2] + ".0") if match else None
     if not match or not found:
-        raise refusal("bad-argument", f"--writer {text!r} is not NAME-VERSION", remedy="such as keras-2.2.4 or tf.keras-2.8")
+        raise refusal(
+            "bad-argument", f"--writer {text!r} is not NAME-VERSION", remedy="such as keras-2.2.4 or tf.keras-2.8"
+        )
     if match[1].lower() != "keras":
         return Release(FAMILIES.index("tf.keras"), found.version)
     return found
@@ -230,8 +243,8 @@ def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release
 
 _KERAS1_WORDS = '"(output_dim|nb_filter|inner_activation|border_mode|W_regularizer|subsample|dim_ordering|input_dtype)"'
 _KERAS1_CLASSES = (
-    "Convolution1D Convolution2D Convolution3D Merge AtrousConvolution1D AtrousConvolution2D Deconvolution2D TimeDistributedDense "
-    "MaxoutDense Highway ParametricSoftplus SReLU SeparableConvolution2D"
+    """Convolution1D Convolution2D Convolution3D Merge AtrousConvolution1D AtrousConvolution2D Deconvolution2D
+    TimeDistributedDense MaxoutDense Highway ParametricSoftplus SReLU SeparableConvolution2D"""
 ).split()
 
 
@@ -242,7 +255,10 @@ def _families(document: dict[str, Any], config: Any) -> tuple[str, ...]:
     text = json.dumps(config)
     if re.search(r'"(__keras_tensor__|keras_history|batch_shape|DTypePolicy)"', text):
         return ("keras3",)
-    if re.search(r'"(registered_name|shared_object_id|build_config|time_major|ragged)"', text) or '"Functional"' in text:
+    if (
+        re.search(r'"(registered_name|shared_object_id|build_config|time_major|ragged)"', text)
+        or '"Functional"' in text
+    ):
         return ("tf.keras",)
     if re.search(_KERAS1_WORDS, text) and not re.search(r'"(kernel_initializer|kernel_size|padding)"', text):
         return ("keras1",)

@@ -166,4 +166,4 @@ AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat
 
 
 def _with(shape: Shape, axis: int, size: int) -> Shape:
-    return shape[:axis] + (size,) + shape[axis + 1 :]
+    return (*shape[:axis], size, *shape[axis + 1 :])

@@ -99,6 +99,49 @@ def _unknown(name: Any) -> Exception:
     )
 
 
+def use(b: Builder, spec: ActivationSpec, x: Value) -> Value:
+    """Emit the `activation` option of a layer."""
+    if isinstance(spec, LayerConfig) and not isinstance(decode(spec, b.writer), ActivationLayer):
+        return _use_layer(b, spec, x)
+    return apply(b, resolve(spec, b.writer), x)
+
+
+def _use_layer(b: Builder, spec: LayerConfig, x: Value) -> Value:
+    """A layer with weights as an activation. Keras writes none of them: it starts from the initializer again."""
+    layer = decode(spec, b.writer)
+    below = b.child(spec, "activation", "activation")
+    if all(below.has(v.name) for v in layer.variables(b.writer)):
+        y: Value = layer.lower(below, x)
+        return y.with_mask(x.mask)
+    start = _constant_start(spec.options.get("alpha_initializer"))
+    if spec.class_name != "PReLU" or start is None:
+        raise refusal(
+            "missing-weights",
+            f"the {spec.class_name} that is the activation has no weights in the file",
+            layer=spec.place,
+        )
+    b.note(
+        f"the weights of the {spec.class_name} that is its activation are not in the file: Keras starts them at {start}"
+    )
+    return apply(b, Function("leaky_relu", {"negative_slope": start}), x)
+
+
+def _constant_start(initializer: Any) -> float | None:
+    """The value with which a constant initializer fills an array; None for any other."""
+    config = initializer.get("config") or {} if isinstance(initializer, dict) else {}
+    name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
+    constants = {
+        "Zeros": 0.0,
+        "zeros": 0.0,
+        "zero": 0.0,
+        "Ones": 1.0,
+        "ones": 1.0,
+        "one": 1.0,
+        "Constant": config.get("value"),
+    }
+    return constants.get(str(name))
+
+
 def apply(b: Builder, function: Function | None, x: Value) -> Value:
     """Emit the function. Only glu changes the shape."""
     if function is None:
@@ -174,6 +217,7 @@ class ThresholdedLinear(ActivationLayer, frozen=True, kw_only=True):
 @declares("Softmax")
 class Softmax(ActivationLayer, frozen=True, kw_only=True):
     axis: int | list[int] = -1
+    takes_mask = True
     examples = ({}, {"axis": 1})
 
     def function(self, writer: Writer) -> Function | None:

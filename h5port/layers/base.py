@@ -22,11 +22,13 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a layer class, and what they mean. Subclasses are registered by `declares`.
 
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
+    takes_mask  whether it computes something else with a mask
     inert     options of this class that change nothing at inference
     examples  options that the tests build and convert
     """
 
     names: ClassVar[tuple[str, ...]] = ()
+    takes_mask: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     inert: ClassVar[frozenset[str]] = frozenset()
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -37,7 +39,9 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         """Wrapped layers: their label below this one, their attribute in path stores, their config."""
-        return iter(())
+        activation = getattr(self, "activation", None)
+        if isinstance(activation, LayerConfig):
+            yield "activation", "activation", activation
 
     def need(self, config: LayerConfig, writer: Writer) -> Need:
         """What this layer must find in the file."""
@@ -48,7 +52,9 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             trainable=config.trainable,
             variables=tuple(self.variables(writer)),
             children=tuple(
-                msgspec.structs.replace(need_of(c, writer), name=part, attribute=attribute)
+                msgspec.structs.replace(
+                    need_of(c, writer), name=part, attribute=attribute, optional=part == "activation"
+                )
                 for part, attribute, c in self.children()
             ),
         )
@@ -154,7 +160,10 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
 def need_of(config: LayerConfig, writer: Writer) -> Need:
     """What a layer or a nested model must find in the file; a class that is not known takes what is there."""
     if config.model is not None:
-        children = tuple(msgspec.structs.replace(need_of(c, writer), name=n) for n, c in config.model.layers.items())
+        children = tuple(
+            msgspec.structs.replace(need_of(c, writer), name=n, branch_of=c.branch_of)
+            for n, c in config.model.layers.items()
+        )
         class_name = "Functional" if config.class_name == "Graph" else config.class_name
         return Need(
             name=config.name,

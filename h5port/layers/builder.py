@@ -298,13 +298,29 @@ class Builder:
         **args: Any,
     ) -> list[Value]:
         """The same for a function that gives several values."""
+        return self.emits(target, *inputs, shapes=shapes, dtype=dtype, name=name, args=args)
+
+    def emit(
+        self, target: str, *inputs: Any, shape: Shape | None, dtype: str, args: dict[str, Any], name: str | None = None
+    ) -> Value:
+        """`call` for functions whose own arguments are called shape, dtype or name."""
+        return self.emits(target, *inputs, shapes=[shape], dtype=dtype, name=name, args=args)[0]
+
+    def emits(
+        self,
+        target: str,
+        *inputs: Any,
+        shapes: Sequence[Shape | None],
+        dtype: str | None,
+        args: dict[str, Any],
+        name: str | None = None,
+    ) -> list[Value]:
         first = next((v for v in _values(inputs)), None)
         dtype = dtype or (first.dtype if first is not None else self.dtype)
         outs = [self.program.new_value(name or self.base, s, dtype) for s in shapes]
+        operands = tuple(_operand(i) for i in inputs)
         self.program.calls.append(
-            CallSpec(
-                target=target, inputs=tuple(_operand(i) for i in inputs), outputs=tuple(o.name for o in outs), args=args
-            )
+            CallSpec(target=target, inputs=operands, outputs=tuple(o.name for o in outs), args=args)
         )
         return outs
 
@@ -333,6 +349,6 @@ def _operand(value: Any) -> Operand:
         return value.ref
     if isinstance(value, list | tuple):
         return [_operand(v) for v in value]
-    if value is None:
-        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
     raise TypeError(f"not an operand: {value!r}")

@@ -12,5 +12,6 @@ from h5port.layers import (  # noqa: F401
 )
 from h5port.layers.base import LAYERS, OPERATIONS
 from h5port.layers.engine import Lowered, lower_model
+from h5port.ops import arithmetic  # noqa: F401
 
 __all__ = ["LAYERS", "OPERATIONS", "Lowered", "lower_model"]

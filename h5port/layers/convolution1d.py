@@ -106,7 +106,7 @@ class Conv1D(Layer, frozen=True, kw_only=True):
             return self._batched(b, x)
         first = _first(b, x, self.data_format)
         y = self._convolve(b, first)
-        return activations.apply(b, activations.resolve(self.activation, b.writer), _back(b, y, self.data_format))
+        return activations.use(b, self.activation, _back(b, y, self.data_format))
 
     def _batched(self, b: Builder, x: Value) -> Value:
         """Further axes in front count as batch."""
@@ -123,13 +123,14 @@ class Conv1D(Layer, frozen=True, kw_only=True):
         out = length(x.dim(2), taps, stride, self.padding, dilation)
         args: dict[str, Any] = {}
         cut = False
+        given = x
         if self.padding == "causal":
             x = padded(b, x, wide - 1, 0)
         elif self.padding == "full":
             args["padding"] = wide - 1
         elif self.padding == "same" and b.rule("same_padding") == "half":
             args["padding"] = wide // 2
-            cut = wide % 2 == 0
+            cut = True
         elif self.padding == "same" and stride == 1 and wide % 2 == 1:
             args["padding"] = wide // 2
         elif self.padding == "same":
@@ -149,7 +150,7 @@ class Conv1D(Layer, frozen=True, kw_only=True):
         if self.use_bias:
             conv.tensor("bias", b.stored(bias_name(b.writer), (self.filters,)))
         y = conv(x, shape=(x.dim(0), self.filters, out))
-        return b.call("cut_same", y, shape=y.shape, size=wide, stride=stride) if cut else y
+        return b.call("cut_same", y, given, shape=y.shape, stride=stride) if cut else y
 
 
 def padded(b: Builder, x: Value, before: int, after: int) -> Value:
@@ -225,6 +226,7 @@ class GlobalAveragePooling1D(GlobalPooling1D, frozen=True, kw_only=True):
     """With a mask, the mean of the valid steps; a row without any is nan, as in Keras."""
 
     mask = "own"
+    takes_mask = True
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         axis, shape = self._shape(x)

@@ -51,7 +51,7 @@ class Dense(Layer, frozen=True, kw_only=True):
             linear.tensor("bias", b.stored(bias_name(b.writer), (self.units,)))
         shape = None if x.shape is None else (*x.shape[:-1], self.units)
         y = linear(x, shape=shape).with_mask(x.mask)
-        return activations.apply(b, activations.resolve(self.activation, b.writer), y)
+        return activations.use(b, self.activation, y)
 
 
 @declares("MaxoutDense")
@@ -103,7 +103,7 @@ class Highway(Layer, frozen=True, kw_only=True):
             if self.use_bias:
                 linear.tensor("bias", b.stored(f"b{end}"))
             outs.append(linear(x, shape=x.shape))
-        changed = activations.apply(b, activations.resolve(self.activation, b.writer), outs[0])
+        changed = activations.use(b, self.activation, outs[0])
         gate = b.elementwise("sigmoid", outs[1])
         return b.call("highway", gate, changed, x, shape=x.shape)
 

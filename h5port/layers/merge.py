@@ -81,6 +81,9 @@ def elementwise(b: Builder, function: str, given: list[Value]) -> Value:
     else:
         values = same_rank(b, given)
         shape = broadcast([v.known_shape for v in values])
+    if any(v.mask for v in values) and function in ("multiply", "maximum", "minimum"):
+        if b.rule("merge_masked_steps") == "left out":
+            return without_masked_steps(b, function, values)
     if function == "average":
         y = b.call("average", values, shape=shape)
     else:
@@ -88,6 +91,18 @@ def elementwise(b: Builder, function: str, given: list[Value]) -> Value:
         for other in values[1:]:
             y = b.call(function, y, other, shape=shape)
     return y.with_mask(merged_mask(b, given))
+
+
+def without_masked_steps(b: Builder, function: str, values: list[Value]) -> Value:
+    """A merge in which a masked step of one input leaves the others' as they are.
+
+    keras/src/layers/merging/multiply.py and base_merge.py (_apply_merge_op_and_or_mask) of Keras 3.4.1 and later.
+    """
+    if any(v.mask is not None and v.mask.rank != v.rank - 1 for v in values):
+        raise refusal("unsupported-graph", "a merge of masked inputs that have more than one axis of features")
+    inputs = [[v, v.mask] for v in values]
+    y = b.call(f"masked_{function}", inputs, shape=values[0].shape)
+    return y.with_mask(merged_mask(b, values))
 
 
 @declares("Add")
@@ -148,6 +163,10 @@ def concatenate(b: Builder, values: list[Value], axis: int) -> Value:
     return y.with_mask(_concatenated_mask(b, values, axis % rank))
 
 
+def all_valid(b: Builder, mask: Value) -> Value:
+    return b.emit("ones_like", mask, shape=mask.shape, dtype="bool", name="mask", args={"dtype": "bool"})
+
+
 def _concatenated_mask(b: Builder, values: list[Value], axis: int) -> Value | None:
     """Masks joined as Keras joins them: an input without one is valid throughout."""
     masked = [v for v in values if v.mask is not None]
@@ -158,7 +177,7 @@ def _concatenated_mask(b: Builder, values: list[Value], axis: int) -> Value | No
     if axis >= mask_rank:  # features are joined: the masks lie one upon the other
         masks = [v.mask for v in masked if v.mask is not None]
         if rule == "or" and len(masked) < len(values):
-            return b.call("ones_like", masks[0], shape=masks[0].shape, dtype="bool", name="mask")
+            return all_valid(b, masks[0])
         return join_masks(b, masks, "logical_and" if rule == "and" else "logical_or")
     if len(masked) < len(values) and rule == "and" and b.writer.family in ("tf.keras", "keras2"):
         raise refusal("unsupported-graph", "steps of masked and unmasked inputs are joined: Keras itself fails at this")
@@ -234,14 +253,24 @@ class Merge(Layer, frozen=True, kw_only=True):
         raise refusal("unsupported-option", f"Merge of mode {self.mode!r}: it is the name of a Python function")
 
     def _dot(self, b: Builder, one: Value, two: Value) -> Value:
-        axes = self.dot_axes
-        if isinstance(axes, int):
-            axes = [axes % one.rank, axes % two.rank]
-        axes = [a[0] if isinstance(a, list) else a for a in axes]
-        axes = [a % v.rank for a, v in zip(axes, (one, two), strict=True)]
+        axes = [a % v.rank for a, v in zip(self._axes(b, one), (one, two), strict=True)]
         product = batch_dot(b, one, two, axes)
         if self.mode == "dot":
             return product
+        if one.rank > 2:
+            raise refusal("unsupported-option", "Merge of mode 'cos' on sequences: the backends of Keras 1 differ here")
         squares = [batch_dot(b, v, v, [a, a]) for v, a in zip((one, two), axes, strict=True)]
         y = b.call("cosine", product, *squares, shape=product.shape, epsilon=b.rule("cos_epsilon"))
+        if not b.rule("cos_extra_axis"):
+            return y
         return b.call("unsqueeze", y, shape=(y.dim(0), 1, *y.known_shape[1:]), dim=1)
+
+    def _axes(self, b: Builder, one: Value) -> list[int]:
+        """The axis of each input. Keras 0 means by a positive number the last axes of one and the first of the other."""
+        axes = self.dot_axes
+        if isinstance(axes, int):
+            last_and_first = b.writer.family == "keras0" and axes > 0
+            axes = [one.rank - axes, 1] if last_and_first else [axes, axes]
+        if any(isinstance(a, list) and len(a) != 1 for a in axes):
+            raise refusal("unsupported-option", f"Merge with dot_axes {self.dot_axes}")
+        return [a[0] if isinstance(a, list) else a for a in axes]

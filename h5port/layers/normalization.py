@@ -10,6 +10,7 @@ from h5port.errors import refusal
 from h5port.layers.base import Layer, declares
 from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.core import channels_first
+from h5port.module.program import is_buffer
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
@@ -42,12 +43,13 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
                 Variable("running_std", None, False),
             )
             return
+        shape = (None,) if isinstance(self.axis, int) or len(self.axis) == 1 else None
         if self.scale:
-            yield Variable("gamma", (None,))
+            yield Variable("gamma", shape)
         if self.center:
-            yield Variable("beta", (None,))
-        yield Variable("moving_mean", (None,), False)
-        yield Variable("moving_variance", (None,), False)
+            yield Variable("beta", shape)
+        yield Variable("moving_mean", shape, False)
+        yield Variable("moving_variance", shape, False)
         if self.renorm:
             yield from (Variable(n, None, False) for n in ("moving_stddev", "renorm_mean", "renorm_stddev"))
 
@@ -57,7 +59,10 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
             raise refusal("unsupported-option", "BatchNormalization with virtual_batch_size")
         if self.mode != 0:
             return self._keras1_mode(b, x)
-        axis = self._axis(x)
+        axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
+        if len(axes) > 1:
+            return self._over_axes(b, x, sorted(a % x.rank for a in axes))
+        axis = -1 if axes[0] % x.rank == x.rank - 1 else axes[0] % x.rank
         old = b.writer.family in ("keras0", "keras1")
         mean, spread = ("running_mean", "running_std") if old else ("moving_mean", "moving_variance")
         size = math.prod(b.array(mean).shape)
@@ -77,17 +82,27 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         norm.constant("num_batches_tracked", (), 0, "int64")
         return channels_first(b, x, lambda v: norm(v, shape=v.shape), axis)
 
-    def _axis(self, x: Value) -> int:
-        axes = [self.axis] if isinstance(self.axis, int) else self.axis
-        if len(axes) != 1:
-            raise refusal("unsupported-option", f"BatchNormalization over the axes {axes}")
-        return (
-            axes[0]
-            if axes[0] >= 0 and axes[0] != x.rank - 1
-            else -1
-            if axes[0] in (-1, x.rank - 1)
-            else axes[0] % x.rank
-        )
+    def _over_axes(self, b: Builder, x: Value, axes: list[int]) -> Value:
+        """Several axes count as one: they are put last and joined. The arrays have the rank of the input."""
+        size = math.prod(b.array("moving_mean").shape)
+        norm = b.module("BatchNorm1d", num_features=size, eps=self.epsilon, momentum=round(1.0 - self.momentum, 12))
+        shape = tuple(x.dim(i) if i in axes else 1 for i in range(x.rank))
+        for ours, theirs, there in (
+            ("weight", "gamma", self.scale),
+            ("bias", "beta", self.center),
+            ("running_mean", "moving_mean", True),
+            ("running_var", "moving_variance", True),
+        ):
+            if there:
+                norm.tensor(ours, b.stored(theirs, shape).reshape(size), trainable=not is_buffer(ours))
+            else:
+                norm.constant(ours, (size,), float(ours == "weight"), b.dtype)
+        norm.constant("num_batches_tracked", (), 0, "int64")
+        order = [i for i in range(x.rank) if i not in axes] + axes
+        moved = b.call("permute", x, shape=tuple(x.dim(i) for i in order), dims=order)
+        flat = b.call("join_features", moved, shape=(None, size), keep=len(axes))
+        y = b.call("reshape_as", norm(flat, shape=flat.shape), moved, shape=moved.shape)
+        return b.call("permute", y, shape=x.shape, dims=[order.index(i) for i in range(x.rank)])
 
     def _epsilon(self, b: Builder, x: Value) -> float:
         return max(self.epsilon, b.rule("batchnorm_fused_epsilon")) if x.rank == 4 else self.epsilon
@@ -135,7 +150,8 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def _batch_statistics(self, b: Builder, x: Value) -> Value:
         """Mode 2: the statistics of the batch at hand, also at inference: a row's result depends on its batch."""
-        axis, size = self._axis(x), b.array("gamma").shape[0]
+        size = b.array("gamma").shape[0]
+        axis = -1 if not isinstance(self.axis, int) or self.axis % x.rank == x.rank - 1 else self.axis % x.rank
         b.note("mode 2 uses the statistics of the batch at inference: the result of a row depends on the other rows")
         norm = b.module("BatchStatNorm", num_features=size, eps=self.epsilon, why="mode 2 of Keras 1")
         self._scale_and_shift(b, norm, size)

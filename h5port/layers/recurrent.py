@@ -39,6 +39,10 @@ GRU_KIND = Kind("GRU", "KerasGRU", "zrh", (1, 0, 2), 1, "zrh")
 SIMPLE_KIND = Kind("RNN", "KerasRNN", "h", (0,), 1, "h")
 
 
+# Gate activations between fixed bounds: with any other, rounding errors grow from step to step.
+_BOUNDED = frozenset("sigmoid hard_sigmoid hard_sigmoid_fifth tanh softsign hard_tanh sparse_sigmoid softmax".split())
+
+
 class Cell(Layer, frozen=True, kw_only=True):
     """What a cell and the layer of the same name have in common."""
 
@@ -49,6 +53,7 @@ class Cell(Layer, frozen=True, kw_only=True):
     recurrent_dropout: float = 0.0
     implementation: int = 2
     mask = "own"
+    takes_mask = True
     kind: ClassVar[Kind]
     inert = frozenset({"unit_forget_bias", "noise_shape"})
 
@@ -189,6 +194,9 @@ class Cell(Layer, frozen=True, kw_only=True):
                 shim[key] = function.data() if function else {"function": "identity", "args": {}}
         if self.kind is GRU_KIND:
             shim["reset_after"] = self.resets_after
+        gate = shim.get("recurrent_activation")
+        if gate is not None and gate["function"] not in _BOUNDED:
+            shim["double"] = True
         b.note(f"{self.kind.shim} in place of torch.nn.{self.kind.torch}: {why}")
         return b.module(self.kind.shim, suffix, why=why, **shim), False
 
@@ -266,12 +274,14 @@ def run(
     suffix: str = "",
 ) -> Run:
     """Run one direction. A stack of cells is a chain of single runs: masked steps hold every state alike."""
+    given_mask = x.mask
     if frame.go_backwards:
         x = flipped(b, x)
     mask = x.mask
     memory = _memory(b, parts, x, suffix) if frame.stateful else None
     if memory is not None:
         state = _recalled(b, memory, parts, x, state)
+    strays = has_stray_zeros(frame, mask)
     finals: list[Value] = []
     at = 0
     for k, part in enumerate(parts):
@@ -285,12 +295,14 @@ def run(
             x,
             mask,
             own,
-            zero_output=frame.zero_output_for_mask and last,
+            zero_output=frame.zero_output_for_mask and last and not strays,
             wants_states=wants_states or frame.stateful,
             suffix=name,
             unroll=frame.unroll,
         )
         finals += final
+    if strays:
+        x = stray_zeros(b, x, given_mask)
     if memory is not None:
         b.calls("remember", memory, *finals, shapes=[None], name="done")
     return Run(x, finals)
@@ -364,6 +376,18 @@ def flipped(b: Builder, x: Value) -> Value:
     return b.call("flip", x, shape=x.shape, dim=1).with_mask(mask)
 
 
+def has_stray_zeros(frame: Frame, mask: Value | None) -> bool:
+    """Whether the zeros for masked steps go to the wrong places: Keras' unrolled loop reads the mask in the order of
+    time though the outputs are in reversed order (backend.rnn of tf.keras and Keras 3)."""
+    backwards = frame.unroll and frame.go_backwards and frame.return_sequences
+    return backwards and frame.zero_output_for_mask and mask is not None
+
+
+def stray_zeros(b: Builder, sequence: Value, mask: Value | None) -> Value:
+    b.note("unroll, go_backwards and masked zeros: the zeros stand at the steps where Keras puts them")
+    return b.call("zero_masked", sequence, mask, shape=sequence.shape)
+
+
 def _memory(b: Builder, parts: list[Part], x: Value, suffix: str) -> Module:
     sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
     if x.dim(0) is None:
@@ -379,7 +403,8 @@ def _recalled(b: Builder, memory: Module, parts: list[Part], x: Value, given: li
     recalled = b.calls("recall", memory, x, shapes=shapes)
     if given is None:
         return recalled
-    return b.calls("recall_or_take", recalled, given, shapes=shapes)
+    started = b.call("any_nonzero", recalled, shape=(), dtype="bool")
+    return [b.call("where", started, r, g, shape=r.shape, dtype=r.dtype) for r, g in zip(recalled, given, strict=True)]
 
 
 def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, list[Value] | None]:
@@ -450,17 +475,12 @@ def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs:
     x, state = initial_state(b, x, kwargs)
     if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
         x = x.with_mask(None)
-    check_frame(frame, x)
+    check_rank(x)
     done = run(b, parts, as_sequence(b, x, frame), state, frame, wants_states=frame.return_state)
     return finish(b, x, done, frame)
 
 
-def check_frame(frame: Frame, x: Value) -> None:
-    if x.mask is not None and frame.zero_output_for_mask and frame.unroll and frame.go_backwards:
-        raise refusal(
-            "unsupported-option",
-            "zero_output_for_mask with unroll and go_backwards: Keras puts the zeros at the wrong steps",
-        )
+def check_rank(x: Value) -> None:
     if x.shape is not None and len(x.shape) != 3:
         raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
 
@@ -568,6 +588,7 @@ class RNN(Layer, frozen=True, kw_only=True):
     time_major: bool = False
     zero_output_for_mask: bool = False
     mask = "own"
+    takes_mask = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         yield "cell", "cell", self._cell()

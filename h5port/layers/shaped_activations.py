@@ -7,13 +7,14 @@ from typing import Any
 
 from h5port.layers.base import Layer, declares
 from h5port.layers.builder import Builder, Value
+from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
 
-def _shape(x: Value, shared: list[int]) -> tuple[int | None, ...]:
-    """The shape of the weights: the input's without the batch, 1 on shared axes."""
-    return tuple(1 if i in shared else x.dim(i) for i in range(1, x.rank))
+def _shape(x: Value, shared: list[int]) -> Shape | None:
+    """The shape of the weights: the input's without the batch, 1 on shared axes; any where it is not known."""
+    return None if x.shape is None else tuple(1 if i in shared else x.dim(i) for i in range(1, x.rank))
 
 
 @declares("PReLU")
@@ -25,7 +26,11 @@ class PReLU(Layer, frozen=True, kw_only=True):
         yield Variable("alphas" if writer.family in ("keras0", "keras1") else "alpha")
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        alpha = b.stored(next(self.variables(b.writer)).name, _shape(x, self.shared_axes or []))
+        name = next(self.variables(b.writer)).name
+        shared = self.shared_axes or []
+        if name == "alphas":  # Keras 1 does not write shared_axes: the array shows them
+            shared = [i + 1 for i, n in enumerate(b.array(name).shape) if n == 1]
+        alpha = b.stored(name, _shape(x, shared))
         module = b.module(
             "ShapedPReLU", shape=list(alpha.shape), why="torch.nn.PReLU has one slope, or one for each channel"
         )
@@ -68,7 +73,12 @@ class SReLU(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         shape = _shape(x, self.shared_axes or [])
-        module = b.module("SReLU", shape=list(b.stored("t_left", shape).shape), why="torch has no such module")
+        module = b.module(
+            "SReLU",
+            shape=list(b.stored("t_left", shape).shape),
+            cap_below=b.rule("relu_ceiling") == "min",
+            why="torch has no such module",
+        )
         for name in ("t_left", "a_left", "t_right", "a_right"):
             module.tensor(name, b.stored(name, shape))
         return module(x, shape=x.shape)

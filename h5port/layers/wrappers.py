@@ -9,7 +9,7 @@ import msgspec
 
 from h5port.errors import refusal
 from h5port.layers import engine
-from h5port.layers.base import Layer, declares
+from h5port.layers.base import Layer, declares, decode
 from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.recurrent import (
     Cell,
@@ -18,13 +18,15 @@ from h5port.layers.recurrent import (
     Run,
     as_sequence,
     call_cell,
-    check_frame,
+    check_rank,
     decode_recurrent,
     flipped,
     frame_of,
+    has_stray_zeros,
     initial_state,
     last_step,
     run,
+    stray_zeros,
 )
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
@@ -39,6 +41,7 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
     backward_layer: Any = None
     merge_mode: str | None = "concat"
     mask = "own"
+    takes_mask = True
     inert = frozenset({"weights"})
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
@@ -51,7 +54,8 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             return self.backward_layer
         assert isinstance(self.layer, LayerConfig)
         options = {**self.layer.options, "go_backwards": not self.layer.options.get("go_backwards", False)}
-        return msgspec.structs.replace(self.layer, options=options, id=self.layer.id + _SECOND)
+        backward: LayerConfig = _twin(msgspec.structs.replace(self.layer, options=options))
+        return backward
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         x, state = initial_state(b, x, kwargs)
@@ -68,8 +72,13 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             strict=True,
         )
         frames = self._frames(b, frame_of(layers[0]), frame_of(layers[1]))
-        for frame in frames:
-            check_frame(frame, x)
+        if frames[0].stateful and b.rule("bidirectional_state") == "anew":
+            b.note("the halves are stateful, but this Keras started them anew at each call: so does the module")
+            frames = (
+                msgspec.structs.replace(frames[0], stateful=False),
+                msgspec.structs.replace(frames[1], stateful=False),
+            )
+        check_rank(x)
         frame = frames[0]
         halves = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
         seq = as_sequence(b, x, frame)
@@ -129,14 +138,15 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         """One direction, its outputs in the order in which it computed them."""
         if module is None:
             return run(b, parts, x, state, frame, wants_states=frame.return_state, suffix=("forward", "backward")[k])
+        given_mask, strays = x.mask, has_stray_zeros(frame, x.mask)
         if k == 1:
             x = flipped(b, x)
         sequence, final = call_cell(
             b, parts[0].cell, module, True, x, x.mask, state,
-            zero_output=frame.zero_output_for_mask, wants_states=frame.return_state,
+            zero_output=frame.zero_output_for_mask and not strays, wants_states=frame.return_state,
             unroll=frame.unroll, reverse=k == 1,
         )  # fmt: skip
-        return Run(sequence, final)
+        return Run(stray_zeros(b, sequence, given_mask) if strays else sequence, final)
 
     def _ends(self, b: Builder, k: int, sequence: Value, frame: Frame) -> Value:
         """What the half gives: its last step, or all steps with the second half's turned round."""
@@ -162,7 +172,16 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
                 raise refusal("unsupported-option", f"merge_mode {mode!r}")
 
 
-_SECOND = 1_000_000_000  # the backward half's id, where the config has one layer for both
+_SECOND = 1_000_000_000  # added to the ids of the backward half, where the config has one layer for both
+
+
+def _twin(value: Any) -> Any:
+    """The same config as another object: its layers have weights of their own."""
+    if isinstance(value, LayerConfig):
+        return msgspec.structs.replace(value, id=value.id + _SECOND, options=_twin(value.options))
+    if isinstance(value, list):
+        return [_twin(v) for v in value]
+    return {k: _twin(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 @declares("TimeDistributed")
@@ -171,6 +190,7 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
 
     layer: Any
     mask = "own"
+    takes_mask = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         yield "layer", "layer", self.layer
@@ -178,21 +198,42 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Value):
             raise refusal("unsupported-graph", "TimeDistributed on several inputs")
-        shape = x.known_shape
-        steps, mask = shape[1], x.mask
-        flat_mask = None
-        if mask is not None and len(mask.known_shape) > 2:
-            flat_mask = b.call("join_batch_and_time", mask, shape=(None, *mask.known_shape[2:]))
-        flat = b.call("join_batch_and_time", x, shape=(None, *shape[2:])).with_mask(flat_mask)
-        inner = b.child(self.layer, "layer")
-        y = engine.lower_call(inner, [flat], kwargs)
+        rule = b.rule("time_distributed_mask")
+        if x.mask is not None and x.dim(0) is not None and b.writer.family == "keras2":
+            rule = "pass"  # with a batch size these Kerases loop over the steps, and the inner layer sees no mask
+        inner_mask = self._inner_mask(b, x, rule)
+        flat = b.call("join_batch_and_time", x, shape=(None, *x.known_shape[2:])).with_mask(inner_mask)
+        y = engine.lower_call(b.child(self.layer, "layer"), [flat], kwargs)
         if not isinstance(y, Value):
             raise refusal("unsupported-graph", "TimeDistributed of a layer with several outputs")
-        out = b.call("split_batch_and_time", y, x, shape=(shape[0], steps, *y.known_shape[1:]))
+        out = self._split(b, y, x)
+        if rule != "inner":
+            return out.with_mask(x.mask)
         if y.mask is not None:
-            return out.with_mask(
-                b.call(
-                    "split_batch_and_time", y.mask, x, shape=(shape[0], steps, *y.mask.known_shape[1:]), dtype="bool"
+            return out.with_mask(self._split(b, y.mask, x))
+        return out.with_mask(_any_of_step(b, x.mask))
+
+    def _inner_mask(self, b: Builder, x: Value, rule: str) -> Value | None:
+        """The mask of the steps that the wrapped layer sees, which has one axis less."""
+        if x.mask is None or rule == "pass":
+            return None
+        layer = None if self.layer.model is not None else decode(self.layer, b.writer)
+        if x.mask.rank == 2:
+            if layer is None or layer.takes_mask or (layer.mask == "stops" and rule == "inner"):
+                raise refusal(
+                    "unsupported-graph",
+                    f"a mask of whole steps reaches a {self.layer.class_name} inside TimeDistributed",
                 )
-            )
-        return out.with_mask(mask if mask is not None and len(mask.known_shape) == 2 else None)
+            return None
+        return b.call("join_batch_and_time", x.mask, shape=(None, *x.mask.known_shape[2:]))
+
+    def _split(self, b: Builder, y: Value, like: Value) -> Value:
+        shape = (like.dim(0), like.dim(1), *y.known_shape[1:])
+        return b.call("split_batch_and_time", y, like, shape=shape, dtype=y.dtype)
+
+
+def _any_of_step(b: Builder, mask: Value | None) -> Value | None:
+    """A mask of more than two axes becomes one of steps."""
+    while mask is not None and mask.rank > 2:
+        mask = b.call("any_over", mask, shape=mask.known_shape[:-1], dim=-1, keepdim=False)
+    return mask

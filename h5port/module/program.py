@@ -1,6 +1,6 @@
 """A PyTorch program as data: what `config.json` holds, what `model.py` prints, what the runtime builds.
 
-A call's inputs are value names, "@name" for a module, None, or lists of these. Its target is "@name" for a
+A call's inputs are value names, "@name" for a module, numbers, None, or lists of these. Its target is "@name" for a
 module of this program, otherwise a function of `runtime/functions.py`. Argument values are JSON; a function
 among them is {"function": name, "args": {...}}.
 """
@@ -18,7 +18,7 @@ FORMAT = "h5port-module"
 VERSION = 1
 
 Shape = tuple[int | None, ...]
-Operand = Any  # str, None or a list of operands
+Operand = Any  # str, number, None or a list of operands
 
 
 class TensorSpec(msgspec.Struct, frozen=True):

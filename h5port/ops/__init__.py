@@ -1,1 +1,1 @@
-"""Operation nodes of functional graphs."""
+"""Operation nodes of functional graphs: what `keras.ops` functions and TensorFlow's operators mean."""

@@ -27,6 +27,14 @@ def reshape(x, *, dims):
     return x.reshape(x.shape[0], *dims)
 
 
+def reshape_whole(x, *, dims):
+    return x.reshape(dims)
+
+
+def constant(like, *, value, dtype):
+    return torch.tensor(value, dtype=dtype, device=like.device)
+
+
 def permute(x, *, dims):
     return x.permute(dims)
 
@@ -79,6 +87,14 @@ def split_leading(y, like, *, keep):
     return y.reshape(*like.shape[: like.dim() - keep], *y.shape[1:])
 
 
+def join_features(x, *, keep):
+    return x.flatten(-keep).flatten(0, -2)
+
+
+def reshape_as(y, like):
+    return y.reshape(like.shape)
+
+
 # ---- arithmetic
 
 
@@ -106,6 +122,18 @@ def average(tensors):
     return sum(tensors[1:], tensors[0]) / len(tensors)
 
 
+def not_equal(x, y):
+    return x != y
+
+
+def weighted_mean(x, weights, *, dim):
+    return (x * weights).sum(dim) / weights.expand_as(x).sum(dim)
+
+
+def tensordot(x, y, *, axes):
+    return torch.tensordot(x, y, axes)
+
+
 def einsum(x, y, *, equation):
     return torch.einsum(equation, x, y)
 
@@ -115,7 +143,7 @@ def l2_normalize(x, *, dim):
 
 
 def cosine(product, left, right, *, epsilon):
-    return product / (left * right).clamp_min(epsilon).sqrt()
+    return product / (left * right).sqrt().clamp_min(epsilon)
 
 
 def max_of_blocks(x, *, blocks):
@@ -307,12 +335,49 @@ def logical_or(x, y):
     return x | y
 
 
-def ones_like(x):
-    return torch.ones_like(x)
+def ones_like(x, *, dtype):
+    return torch.ones_like(x, dtype=dtype)
+
+
+def zeros_like(x, *, dtype):
+    return torch.zeros_like(x, dtype=dtype)
+
+
+def any_over(x, *, dim, keepdim):
+    return x.any(dim, keepdim=keepdim)
 
 
 def steps_valid(x, *, dims):
     return torch.ones(x.shape[:dims], dtype=torch.bool, device=x.device)
+
+
+def masked_multiply(inputs):
+    """The product of (tensor, mask) pairs: a masked step counts as 1; where all are masked the product is 0."""
+    product = 1
+    for x, mask in inputs:
+        product = product * (x if mask is None else torch.where(mask.unsqueeze(-1), x, 1))
+    masks = [mask for _, mask in inputs]
+    if any(mask is None for mask in masks):
+        return product
+    return torch.where(torch.stack(masks).any(0).unsqueeze(-1), product, 0)
+
+
+def masked_extreme(inputs, choose):
+    """`choose` over (tensor, mask) pairs in turn: a masked step gives way to the other side's."""
+    y, y_mask = inputs[0]
+    for x, mask in inputs[1:]:
+        x = x if mask is None else torch.where(mask.unsqueeze(-1), x, y)
+        y = choose(y if y_mask is None else torch.where(y_mask.unsqueeze(-1), y, x), x)
+        y_mask = None if mask is None or y_mask is None else y_mask | mask
+    return y
+
+
+def masked_maximum(inputs):
+    return masked_extreme(inputs, torch.maximum)
+
+
+def masked_minimum(inputs):
+    return masked_extreme(inputs, torch.minimum)
 
 
 def masked_mean(x, mask, *, dim, keepdim):
@@ -351,9 +416,27 @@ def pad_same(x, *, size, stride):
     return F.pad(x, same_padding(x.shape[-1], size, stride))
 
 
-def cut_same(y, *, size, stride):
-    """Theano's padding "same" of an even kernel gives one step too many: cut the end."""
-    return y[..., : y.shape[-1] - (1 if stride == 1 else (y.shape[-1] - 1) * 0)]
+def cut_same(y, x, *, stride):
+    """Theano pads both sides alike for padding "same" and cuts the end to ceil(n / stride) steps."""
+    return y[..., : -(-x.shape[-1] // stride)]
+
+
+def half_pool_padding(size):
+    """What Theano's backend adds on both sides for a pooling window, padding "same" (pool2d of Keras 1.2.2)."""
+    return size - 2 if size > 2 and size % 2 == 1 else size - 1
+
+
+def max_pool_same_half(x, *, size, stride):
+    """Max pooling with Theano's padding "same"."""
+    pad = half_pool_padding(size)
+    return cut_same(F.max_pool1d(F.pad(x, (pad, pad), value=float("-inf")), size, stride), x, stride=stride)
+
+
+def average_pool_same_half(x, *, size, stride):
+    """Average pooling with Theano's padding "same": the mean of the real steps alone."""
+    pad = half_pool_padding(size)
+    count = F.avg_pool1d(F.pad(torch.ones_like(x), (pad, pad)), size, stride)
+    return cut_same(F.avg_pool1d(F.pad(x, (pad, pad)), size, stride) / count, x, stride=stride)
 
 
 def max_pool_same_end(x, *, size, stride):
@@ -487,7 +570,9 @@ def remember(memory, *states):
     return memory.remember(*states)
 
 
-def recall_or_take(recalled, given):
-    """tf.keras: a stateful layer takes the state it is given only while its own is still zero."""
-    started = torch.stack([s.count_nonzero() for s in recalled]).sum() > 0
-    return [torch.where(started, r, g) for r, g in zip(recalled, given)]
+def any_nonzero(tensors):
+    return torch.stack([t.any() for t in tensors]).any()
+
+
+def where(condition, x, y):
+    return torch.where(condition, x, y)

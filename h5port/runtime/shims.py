@@ -16,7 +16,8 @@ class Memory(nn.Module):
             self.register_buffer(f"state_{i}", torch.zeros(batch_size, size, dtype=dtype), persistent=False)
 
     def recall(self, x):
-        return [getattr(self, f"state_{i}") for i in range(self.count)]
+        states = [getattr(self, f"state_{i}") for i in range(self.count)]
+        return states if self.count > 1 else states[0]
 
     def remember(self, *states):
         for i, state in enumerate(states):
@@ -28,14 +29,19 @@ class Memory(nn.Module):
 
 
 class KerasRecurrent(nn.Module):
-    """The loop over the steps. A masked step holds every state; its output repeats the one before, or is zero."""
+    """The loop over the steps. A masked step holds every state; its output repeats the one before, or is zero.
+
+    `double` computes the steps in float64: gates without bounds would make rounding errors grow from step to step.
+    """
 
     gates = 1
     states = 1
 
-    def __init__(self, input_size, hidden_size, bias=True, activation=None, recurrent_activation=None, dtype=None):
+    def __init__(
+        self, input_size, hidden_size, bias=True, activation=None, recurrent_activation=None, double=False, dtype=None
+    ):
         super().__init__()
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self.input_size, self.hidden_size, self.bias, self.double_steps = input_size, hidden_size, bias, double
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.weight_ih_l0 = nn.Parameter(torch.empty(self.gates * hidden_size, input_size, dtype=dtype))
         self.weight_hh_l0 = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size, dtype=dtype))
@@ -48,9 +54,10 @@ class KerasRecurrent(nn.Module):
 
     def forward(self, x, mask=None, state=None, *, zero_output=False, start_from_state=False):
         """x (N, T, input_size), mask (N, T) -> outputs (N, T, hidden_size), then each final state (N, hidden_size)."""
-        given = state is not None
-        state = list(state) if given else [x.new_zeros(x.shape[0], self.hidden_size)] * self.states
-        projected = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0 if self.bias else None).unbind(1)
+        given, dtype = state is not None, x.dtype
+        x = x.double() if self.double_steps else x
+        state = [s.to(x.dtype) for s in state] if given else [x.new_zeros(x.shape[0], self.hidden_size)] * self.states
+        projected = self.linear(x, "ih").unbind(1)
         before = state[0] if given and start_from_state else torch.zeros_like(state[0])
         outputs = []
         for t, step in enumerate(projected):
@@ -63,7 +70,12 @@ class KerasRecurrent(nn.Module):
             state = [torch.where(valid, n, s) for n, s in zip(new, state, strict=True)]
             before = torch.where(valid, new[0], before)
             outputs.append(torch.where(valid, new[0], 0) if zero_output else before)
-        return torch.stack(outputs, 1), *state
+        return torch.stack(outputs, 1).to(dtype), *(s.to(dtype) for s in state)
+
+    def linear(self, x, name, rows=slice(None)):
+        """x times the rows of a weight matrix, with its bias."""
+        weight, bias = getattr(self, f"weight_{name}_l0")[rows], getattr(self, f"bias_{name}_l0", None)
+        return nn.functional.linear(x, weight.to(x.dtype), None if bias is None else bias[rows].to(x.dtype))
 
 
 class KerasLSTM(KerasRecurrent):
@@ -73,8 +85,7 @@ class KerasLSTM(KerasRecurrent):
     states = 2
 
     def step(self, x, h, c):
-        z = x + nn.functional.linear(h, self.weight_hh_l0, self.bias_hh_l0 if self.bias else None)
-        i, f, g, o = z.chunk(4, -1)
+        i, f, g, o = (x + self.linear(h, "hh")).chunk(4, -1)
         c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
         return [self.recurrent_activation(o) * self.activation(c), c]
 
@@ -90,16 +101,14 @@ class KerasGRU(KerasRecurrent):
 
     def step(self, x, h):
         u = self.hidden_size
-        bias = self.bias_hh_l0 if self.bias else None
         if self.reset_after:
-            inner = nn.functional.linear(h, self.weight_hh_l0, bias)
+            inner = self.linear(h, "hh")
             r, z = self.recurrent_activation(x[:, : 2 * u] + inner[:, : 2 * u]).chunk(2, -1)
             n = self.activation(x[:, 2 * u :] + r * inner[:, 2 * u :])
         else:
-            inner = nn.functional.linear(h, self.weight_hh_l0[: 2 * u], bias[: 2 * u] if self.bias else None)
-            r, z = self.recurrent_activation(x[:, : 2 * u] + inner).chunk(2, -1)
-            product = nn.functional.linear(r * h, self.weight_hh_l0[2 * u :], bias[2 * u :] if self.bias else None)
-            n = self.activation(x[:, 2 * u :] + product)
+            gates = x[:, : 2 * u] + self.linear(h, "hh", slice(0, 2 * u))
+            r, z = self.recurrent_activation(gates).chunk(2, -1)
+            n = self.activation(x[:, 2 * u :] + self.linear(r * h, "hh", slice(2 * u, None)))
         return [z * h + (1 - z) * n]
 
 
@@ -107,7 +116,7 @@ class KerasRNN(KerasRecurrent):
     """A simple recurrent layer with any activation."""
 
     def step(self, x, h):
-        return [self.activation(x + nn.functional.linear(h, self.weight_hh_l0, self.bias_hh_l0 if self.bias else None))]
+        return [self.activation(x + self.linear(h, "hh"))]
 
 
 class GaussianNoise(nn.Module):
@@ -211,15 +220,22 @@ class ParametricSoftplus(nn.Module):
 
 
 class SReLU(nn.Module):
-    """Linear in the middle, with other slopes below t_left and above t_left + |t_right|."""
+    """Linear in the middle, with other slopes below t_left and above t_left + |t_right|.
 
-    def __init__(self, shape):
+    `cap_below` is Theano's reading: what lies below t_left is capped, too.
+    """
+
+    def __init__(self, shape, cap_below=False):
         super().__init__()
+        self.cap_below = cap_below
         for name in ("t_left", "a_left", "t_right", "a_right"):
             setattr(self, name, nn.Parameter(torch.empty(shape)))
 
     def forward(self, x):
-        right = self.t_left + self.t_right.abs()
-        low = self.t_left + self.a_left * (x - self.t_left)
-        high = right + self.a_right * (x - right)
-        return torch.where(x < self.t_left, low, torch.where(x > right, high, x))
+        width = self.t_right.abs()
+        above = x - self.t_left
+        low = self.a_left * above
+        if self.cap_below:
+            low = torch.minimum(low, width)
+        middle = torch.where(above > 0, torch.minimum(above, width), low)
+        return self.t_left + middle + self.a_right * (above - width).clamp_min(0)

@@ -181,11 +181,10 @@ class _Binder:
 
     def numbered(self, root: Need) -> None:
         if "graph" in self.archive.attributes:
-            trainable, fixed = _split((), root, flags=True)
-            self._bind_numbers(trainable + fixed, "graph", root.name)
+            self._bind_numbers(_ordered(root.children), "graph", root.name)
             return
         count = int(self.archive.attributes[""]["nb_layers"])
-        layers = [n for n in root.children if n.class_name != "InputLayer"]
+        layers = [n for n in root.children if n.class_name != "InputLayer" and not n.branch_of]
         if count != len(layers):
             raise refusal(
                 "ambiguous-weights",
@@ -195,8 +194,8 @@ class _Binder:
             )
         for k, need in enumerate(layers):
             with self.problems.collect(file=f"{self.archive.source}:/layer_{k}", layer=need.name):
-                trainable, fixed = _split((), need, flags=True)
-                self._bind_numbers(trainable + fixed, f"layer_{k}", need.name)
+                branches = [n for n in root.children if n.branch_of == need.name]
+                self._bind_numbers(_ordered([*branches, need]), f"layer_{k}", need.name)
 
     def _bind_numbers(self, order: list[Item], group: str, layer: str) -> None:
         count = int(self.archive.attributes[group].get("nb_params") or 0)
@@ -291,8 +290,8 @@ class _Binder:
             stored = [found[v.name] for v in variables]
         else:
             raise refusal("unused-weights", f"arrays with names that h5port does not know here: {sorted(found)}")
-        if len(stored) < len(variables):
-            variables = [v for v in variables if not v.optional]
+        if not stored and need.optional:
+            return
         if not stored and variables:
             self.missing += ["/".join((*label, v.name)) for v in variables]
         elif len(stored) != len(variables):
@@ -323,6 +322,12 @@ def _orders(need: Need) -> list[list[Item]]:
     the config; the same as if nothing were frozen; layer by layer."""
     with_flags, without = _split((), need, flags=True), _split((), need, flags=False)
     return [with_flags[0] + with_flags[1], without[0] + without[1], _in_layers((), need)]
+
+
+def _ordered(needs: Iterable[Need]) -> list[Item]:
+    """All trainable variables of several layers, then all others."""
+    halves = [_split((), n, flags=True) for n in needs]
+    return [i for trainable, _ in halves for i in trainable] + [i for _, fixed in halves for i in fixed]
 
 
 def _split(above: Label, need: Need, *, flags: bool) -> tuple[list[Item], list[Item]]:
@@ -386,18 +391,19 @@ def _said_variable(name: str, variables: set[str]) -> str | None:
 
 
 def _by_owner(order: list[Item], stored: list[tuple[str, StoredArray]]) -> list[Item]:
-    """Each array by the layer and the variable that its name speaks of; [] unless that is one to one."""
-    index: dict[tuple[str, str], list[Item]] = {}
-    for label, variable in order:
-        index.setdefault((label[-1], variable.name), []).append((label, variable))
-    result: list[Item] = []
+    """Each array by the layers and the variable that its name speaks of; [] unless that is one to one."""
     variables = {v.name for _, v in order}
+    result: list[Item] = []
     for name, array in stored:
         said = _said_variable(name, variables)
-        clean = re.sub(r"(_\d+)?(:\d+)?$", "", name.replace("\\", "/"))
-        owner = clean.split("/")[-2] if "/" in clean else clean[: -len(said) - 1] if said else ""
-        found = index.get((_direction(owner) or owner, said or ""), []) or index.get((owner, said or ""), [])
-        if len(found) != 1 or not found[0][1].fits(array.shape):
+        parts = re.sub(r":\d+$", "", name.replace("\\", "/")).split("/")
+        if said and len(parts) == 1:  # Keras 1 writes "<layer>_<variable>"
+            parts = [re.sub(r"_\d+$", "", parts[0])[: -len(said) - 1], said]
+        owners = {o for p in parts[:-1] for o in (p, _direction(p)) if o}
+        fitting = [i for i in order if i[1].name == said and i[1].fits(array.shape)]
+        ranked = sorted(fitting, key=lambda i: len(owners & set(i[0])), reverse=True)
+        scores = [len(owners & set(i[0])) for i in ranked]
+        if not scores or scores[0] == 0 or scores[1:2] == scores[:1]:
             return []
-        result.append(found[0])
+        result.append(ranked[0])
     return result if len({(label, v.name) for label, v in result}) == len(result) else []

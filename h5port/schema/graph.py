@@ -49,7 +49,8 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One layer as the config has it, its options under their newest names.
 
     Options that hold layers (`layer`, `cell`, `cells`, ...) hold `LayerConfig`s. `model` is set for nested models.
-    `place` is the path in the config document; `id` tells objects apart: the same id is the same layer.
+    `place` is the path in the config document; `id` tells objects apart: the same id is the same layer. `branch_of`
+    is the Merge layer at the head of a Keras 0 or 1 Sequential whose branch it is part of.
     """
 
     class_name: str
@@ -65,6 +66,7 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
     batch_shape: Shape | None = None
     build_shape: Any = None
     model: Model | None = None
+    branch_of: str = ""
 
     @property
     def is_operation(self) -> bool:

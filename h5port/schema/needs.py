@@ -17,7 +17,6 @@ class Variable(msgspec.Struct, frozen=True):
     name: str
     shape: tuple[int | None, ...] | None = None
     trainable: bool = True
-    optional: bool = False
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:
@@ -34,6 +33,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     attribute   what the path stores call it below its parent; "" for the layers of a model
     class_name  the Python class, which the path stores name it after
     opaque      a class that h5port does not know: whatever is stored for it belongs to it
+    optional    its variables need not be in the file
+    branch_of   the Merge layer at the head of a Keras 0 or 1 Sequential whose branch it is part of
     """
 
     name: str
@@ -45,6 +46,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     children: tuple[Need, ...] = ()
     trainable: bool = True
     opaque: bool = False
+    branch_of: str = ""
+    optional: bool = False
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,114 +157,95 @@ class _Parser:
             name, base = str(own.get("custom_name") or class_name.lower()), place
         trainable = own.get("trainable", True) is not False
         if class_name == "Sequential":
-            return self._sequential(name, own["layers"], base, trainable, own)
+            at = base if isinstance(raw, list) else f"{base}.layers"
+            return self._sequential(name, own["layers"], at, trainable, own)
         if class_name == "Graph":
             return self._graph(name, own, base, trainable)
         return self._functional(name, own, base, trainable)
 
-    def _sequential(self, name: str, entries: list[Any], base: str, trainable: bool, own: dict[str, Any]) -> Model:
-        layers: dict[str, LayerConfig] = {}
-        calls: list[Call] = []
-        inputs: list[Ref] = []
+    def _sequential(self, name: str, entries: list[Any], at: str, trainable: bool, own: dict[str, Any]) -> Model:
+        chain = _Chain()
         value: Argument = None
         for i, entry in enumerate(entries):
-            place = (
-                f"{base}.layers[{i}]"
-                if isinstance(own.get("name"), str) or self.generation in (0, 3)
-                else f"{base}[{i}]"
-            )
+            place = f"{at}[{i}]"
             class_name, raw = self._class_and_options(entry, place)
-            if class_name == "Merge" and isinstance(raw, dict) and isinstance(raw.get("layers"), list):
-                value = [
-                    self._branch(b, f"{place}.layers[{k}]", layers, calls, inputs) for k, b in enumerate(raw["layers"])
-                ]
-                entry = {**entry, "config": {k: v for k, v in raw.items() if k != "layers"}}
-                if self.generation == 0:
-                    entry = {k: v for k, v in entry.items() if k not in ("layers", "config")}
-            layer = _unique(self.layer(entry, place), layers)
-            layers[layer.name] = layer
+            branches = raw.get("layers") if class_name == "Merge" and isinstance(raw, dict) else None
+            if branches is not None:
+                entry = self._without_branches(entry)
+            layer = chain.unique(self.layer(entry, place))
+            if branches is not None:
+                value = [self._branch(chain, b, f"{place}.layers[{k}]", layer.name) for k, b in enumerate(branches)]
             if layer.class_name == "InputLayer":
-                value = Ref(layer.name, 0, 0)
-                inputs.append(value)
+                value = chain.add_input(layer)
                 continue
             if value is None:
-                value = self._implied_input(layer, layers, inputs, own)
-            calls.append(Call(layer.name, sum(c.layer == layer.name for c in calls), (value,), {}))
-            value = Ref(layer.name, calls[-1].call, None)
+                value = self._implied_input(chain, layer, own)
+            value = chain.add(layer, value)
         if value is None:
-            raise refusal("unsupported-graph", "a Sequential model without layers", file=base, layer=name)
-        outputs = value if isinstance(value, Ref) else None
+            raise refusal("unsupported-graph", "a Sequential model without layers", layer=name)
         return Model(
             name=name,
             class_name="Sequential",
-            layers=layers,
-            calls=tuple(calls),
-            inputs=inputs[0] if len(inputs) == 1 else inputs,
-            outputs=outputs,
+            layers=chain.layers,
+            calls=tuple(chain.calls),
+            inputs=chain.inputs[0] if len(chain.inputs) == 1 else chain.inputs,
+            outputs=value,
             trainable=trainable,
         )
 
-    def _branch(
-        self, entry: Any, place: str, layers: dict[str, LayerConfig], calls: list[Call], inputs: list[Ref]
-    ) -> Argument:
-        """A branch of a Keras 1 Merge at the head of a Sequential: its layers are the outer model's own."""
-        branch = self.layer(entry, place)
-        if branch.model is None:  # a bare layer that knows its input shape
-            branch_model = self._sequential(branch.name, [entry], place, True, {})
-        else:
-            branch_model = branch.model
-        renamed: dict[str, str] = {}
-        for key, layer in branch_model.layers.items():
-            unique = _unique(layer, layers)
-            layers[unique.name] = unique
-            renamed[key] = unique.name
+    def _without_branches(self, entry: dict[str, Any]) -> dict[str, Any]:
+        if self.generation == 0:
+            return {k: v for k, v in entry.items() if k != "layers"}
+        return {**entry, "config": {k: v for k, v in entry["config"].items() if k != "layers"}}
+
+    def _branch(self, chain: _Chain, entry: Any, place: str, merge: str) -> Argument:
+        """A branch of a Merge at the head of a Sequential. The layers of a Sequential branch become the outer model's
+        own, as they do in the file; any other branch is one layer."""
+        branch = msgspec.structs.replace(self.layer(entry, place), branch_of=merge)
+        model = branch.model
+        if model is None or model.class_name != "Sequential":
+            branch = chain.unique(branch)
+            return chain.add(branch, self._implied_input(chain, branch, {}))
+        names: dict[str, str] = {}
+        for key, inner in model.layers.items():
+            layer = chain.unique(msgspec.structs.replace(inner, branch_of=merge))
+            chain.layers[layer.name] = layer
+            names[key] = layer.name
 
         def outer(argument: Argument) -> Argument:
-            if isinstance(argument, Ref):
-                return Ref(renamed[argument.layer], argument.call, argument.tensor)
-            return [outer(a) for a in argument] if isinstance(argument, list | tuple) else argument
+            return _map_refs(argument, lambda r: Ref(names[r.layer], r.call, r.tensor))
 
-        for call in branch_model.calls:
-            calls.append(
-                Call(
-                    renamed[call.layer],
-                    call.call,
-                    tuple(outer(a) for a in call.args),
-                    {k: outer(v) for k, v in call.kwargs.items()},
-                )
-            )
-        inputs.extend(refs(outer(branch_model.inputs)))
-        return outer(branch_model.outputs)
+        for call in model.calls:
+            chain.calls.append(Call(names[call.layer], call.call, tuple(outer(a) for a in call.args), call.kwargs))
+        chain.inputs.extend(refs(outer(model.inputs)))
+        return outer(model.outputs)
 
-    def _implied_input(
-        self, layer: LayerConfig, layers: dict[str, LayerConfig], inputs: list[Ref], own: dict[str, Any]
-    ) -> Argument:
-        """The input that a Sequential without InputLayer has: its shape stands in the first layer."""
+    def _implied_input(self, chain: _Chain, layer: LayerConfig, own: dict[str, Any]) -> Argument:
+        """The input of a Sequential without InputLayer: its shape stands in the first layer, or where the model was
+        built."""
         inner = _first_layer(layer)
-        model = inner.model
-        if model is not None:
-            shapes = [model.layers[r.layer].batch_shape for r in refs(model.inputs)]
-            dtypes = [model.layers[r.layer].dtype for r in refs(model.inputs)]
+        if inner.model is not None:
+            given = [inner.model.layers[r.layer] for r in refs(inner.model.inputs)]
+            kinds = [(g.batch_shape, g.dtype) for g in given]
         else:
             built = own.get("build_input_shape") or inner.build_shape
-            shape = inner.batch_shape or (
-                tuple(built) if isinstance(built, list) and not any(isinstance(b, list) for b in built) else None
+            plain = isinstance(built, list) and not any(isinstance(n, list | dict) for n in built)
+            kinds = [(inner.batch_shape or (tuple(built) if plain else None), None)]
+        made = [
+            chain.add_input(
+                LayerConfig(
+                    class_name="InputLayer",
+                    name=f"{layer.name}_input" + (f"_{i}" if i else ""),
+                    options={},
+                    place=layer.place,
+                    id=next(self.ids),
+                    batch_shape=shape,
+                    dtype=dtype,
+                    branch_of=layer.branch_of,
+                )
             )
-            shapes, dtypes = [shape], [None]
-        made = []
-        for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True)):
-            name = f"{layer.name}_input" + (f"_{i}" if i else "")
-            layers[name] = LayerConfig(
-                class_name="InputLayer",
-                name=name,
-                options={},
-                place=layer.place,
-                id=next(self.ids),
-                batch_shape=shape,
-                dtype=dtype,
-            )
-            made.append(Ref(name, 0, 0))
-        inputs.extend(made)
+            for i, (shape, dtype) in enumerate(kinds)
+        ]
         return made[0] if len(made) == 1 else made
 
     def _functional(self, name: str, own: dict[str, Any], base: str, trainable: bool) -> Model:
@@ -466,13 +447,31 @@ def _dtype(value: Any) -> tuple[str | None, str | None]:
     return (value, None) if isinstance(value, str) else (None, None)
 
 
-def _unique(layer: LayerConfig, taken: dict[str, LayerConfig]) -> LayerConfig:
-    """Names repeat in Keras 0; number them."""
-    name, n = layer.name, 0
-    while name in taken:
-        n += 1
-        name = f"{layer.name}_{n}"
-    return layer if n == 0 else msgspec.structs.replace(layer, name=name)
+class _Chain:
+    """The layers of a Sequential as they are added one behind the other."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, LayerConfig] = {}
+        self.calls: list[Call] = []
+        self.inputs: list[Ref] = []
+
+    def unique(self, layer: LayerConfig) -> LayerConfig:
+        """Names repeat in Keras 0: number them."""
+        name, n = layer.name, 0
+        while name in self.layers:
+            n += 1
+            name = f"{layer.name}_{n}"
+        return layer if n == 0 else msgspec.structs.replace(layer, name=name)
+
+    def add(self, layer: LayerConfig, argument: Argument) -> Ref:
+        self.layers[layer.name] = layer
+        self.calls.append(Call(layer.name, 0, (argument,), {}))
+        return Ref(layer.name, 0, None)
+
+    def add_input(self, layer: LayerConfig) -> Ref:
+        self.layers[layer.name] = layer
+        self.inputs.append(Ref(layer.name, 0, 0))
+        return self.inputs[-1]
 
 
 def _first_layer(layer: LayerConfig) -> LayerConfig:

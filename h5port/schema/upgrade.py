@@ -68,6 +68,7 @@ _KERAS1_CLASS: dict[str, dict[str, str]] = {
     "SimpleRNN": {"output_dim": "units", "input_dim": "", "input_length": ""},
     "Embedding": {"init": "embeddings_initializer", "dropout": "", "input_length": ""},
     "UpSampling1D": {"length": "size"},
+    "Reshape": {"dims": "target_shape"},
     "Conv1D": {"input_dim": "", "input_length": ""},
     "Activation": {"beta": ""},
     "PReLU": {"init": "alpha_initializer", "weights": ""},

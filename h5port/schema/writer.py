@@ -54,6 +54,8 @@ RULES: dict[str, dict[str, Any]] = {
     # the mask of a merge layer of which some inputs are masked: "and" of the masks there are; none ("stop");
     # "or" of the masks if all inputs have one
     "merge_mask": {"0.1": "and", "3.0": "stop", "3.4.1": "or"},
+    # whether Multiply, Maximum and Minimum leave masked steps of an input out
+    "merge_masked_steps": {"0.1": "count", "3.4.1": "left out"},
     # what happens to a mask at a layer that cannot handle it
     "unsupported_mask": {"0.1": "refuse", "tf-1.13": "stop"},
     "dense_mask": {"0.1": "refuse", "2.0": "pass"},
@@ -70,6 +72,11 @@ RULES: dict[str, dict[str, Any]] = {
     "mask_with_initial_state": {"0.1": "keep", "3.0": "drop"},
     # a stateful layer that is given an initial state: taken at each call, or only while its own is still zero
     "stateful_initial_state": {"0.1": "given", "tf-1.13": "given-while-zero", "3.0": "given"},
+    # whether the wrapped layer of TimeDistributed sees the mask, and whether its own mask comes out: the mask only
+    # passes by; the inner layer sees it and makes the outer one; the inner layer sees it, and it passes by
+    "time_distributed_mask": {"0.1": "pass", "2.2": "inner", "3.0": "seen"},
+    # stateful halves of a Bidirectional: kept from call to call, or started anew at each
+    "bidirectional_state": {"0.1": "kept", "2.1": "anew", "tf-1.13": "kept"},
     # BatchNormalization's fourth array
     "batchnorm_spread": {"0.1": "std", "1.0": "variance"},
     # the fused kernel raises a smaller epsilon for inputs of four axes
@@ -89,10 +96,11 @@ RULES: dict[str, dict[str, Any]] = {
     "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
     # nested models have a node of their own from being built
     "nested_first_node": {"0.1": 1, "3.0": 0},
-    # relu with a ceiling, of Theano: no floor
-    "relu_ceiling": {"0.1": {"theano": "min", "tensorflow": "clip"}, "2.0": "clip"},
-    # the layer `merge` cos: an epsilon under the root
+    # relu with a ceiling: Theano has no floor under it (files of 0.x are Theano's where this can be seen at all)
+    "relu_ceiling": {"0.1": "min", "1.0": {"theano": "min", "tensorflow": "clip"}, "2.0": "clip"},
+    # the mode `cos` of Merge: the least denominator, and whether the result has an axis more
     "cos_epsilon": {"0.1": 0.0, "1.0": 1e-7},
+    "cos_extra_axis": {"0.1": False, "1.0": True},
 }
 
 # (class, option) -> {first release with this default: default}; where no row stands, the declaration's default
@@ -114,6 +122,8 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("BatchNormalization", "epsilon"): {"0.1": 1e-6, "1.0": 1e-5, "1.1": 1e-3},
     ("BatchNormalization", "momentum"): {"0.1": 0.9, "1.0": 0.99},
 }
+for _layer in ("LSTM", "GRU"):
+    DEFAULTS[(_layer, "implementation")] = {"0.1": 0, "2.0": 1, "tf-2.0": 2}
 for _cell in ("LSTM", "GRU"):
     DEFAULTS[(f"{_cell}Cell", "recurrent_activation")] = DEFAULTS[(_cell, "recurrent_activation")]
 DEFAULTS[("GRUCell", "reset_after")] = DEFAULTS[("GRU", "reset_after")]
@@ -220,10 +230,26 @@ def find_writer(archive: Archive, config: Any, *, writer: str | None, source_bac
     else:
         named = parse_version(version) if isinstance(version, str) else None
         candidates = (named,) if named else tuple(r for r in KNOWN if FAMILIES[r.family] in _families(document, config))
-        if archive.container == "h5-full" and not version:
-            # only Keras 1 writes a full file that does not name its version
-            candidates = tuple(r for r in candidates if r.family <= 1) or candidates
+        if not named:
+            candidates = tuple(r for r in candidates if _fits_evidence(r, archive)) or candidates
     return Writer(candidates=candidates, backend=_backend(source_backend, backend, archive, candidates), named=version)
+
+
+def _fits_evidence(candidate: Release, archive: Archive) -> bool:
+    """What a file without a version shows of its writer (FORMATS: version and backend)."""
+    if archive.container == "h5-full":
+        return candidate.family <= 1  # all later ones name their version there
+    if archive.container == "weights-sharded":
+        return candidate >= release("3.10")
+    if archive.layout != "paths":
+        return True
+    groups = [g for g in archive.attributes if g.split("/")[-1] == "vars"]
+    if any(g.startswith("_layer_checkpoint_dependencies") for g in archive.attributes):
+        return release("tf-2.12") <= candidate < release("tf-2.15")
+    if FAMILIES[candidate.family] == "keras3" and groups:
+        named = any("name" in archive.attributes[g] for g in groups)
+        return (candidate >= release("3.6")) == named
+    return True
 
 
 def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release, ...]) -> str | None:
@@ -238,6 +264,9 @@ def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release
     weights = [n for a in archive.attributes.values() for n in a.get("weight_names") or []]
     if weights:  # TensorFlow's names end in ":0", Theano's do not
         return "tensorflow" if any(re.search(r":\d+$", str(n)) for n in weights) else "theano"
+    if archive.layout == "named" and FAMILIES[candidates[-1].family] == "keras1":
+        # no weights, so nothing to tell by: the default of that Keras, which was Theano until 1.1
+        return "tensorflow" if candidates[0] >= release("1.1") else "theano"
     return None
 
 

@@ -16,9 +16,17 @@ from h5port.errors import refusal
 MAX_MEMBERS = 100_000
 
 
-def open_archive(path: Path) -> Archive:
-    """Open a Keras file or folder. Raises H5PortError for everything that is none."""
+def open_archive(path: Path, *, any_hdf5: bool = False) -> Archive:
+    """Open a Keras file or folder. Raises H5PortError for everything that is none.
+
+    `any_hdf5` opens every HDF5 file, with all its arrays under their full paths.
+    """
     match recognise(path):
+        case "hdf5" if any_hdf5:
+            store = Hdf5Store(path, str(path))
+            return Archive(
+                path, "hdf5", arrays=store.arrays, attributes=store.attributes, read=store.read, close=store.close
+            )
         case "hdf5":
             return _open_hdf5(path)
         case "zip":

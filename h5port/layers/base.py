@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -157,27 +157,26 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
         ) from None
 
 
-def need_of(config: LayerConfig, writer: Writer) -> Need:
+def is_replaced(config: LayerConfig, custom: Container[str]) -> bool:
+    """Whether the user has a replacement for this layer, by its name or its class."""
+    return config.name in custom or config.class_name in custom
+
+
+def need_of(config: LayerConfig, writer: Writer, custom: Container[str] = ()) -> Need:
     """What a layer or a nested model must find in the file; a class that is not known takes what is there."""
+    own = Need(name=config.name, class_name=config.class_name, id=config.id, trainable=config.trainable)
+    if is_replaced(config, custom):
+        return msgspec.structs.replace(own, opaque=True)
     if config.model is not None:
         children = tuple(
-            msgspec.structs.replace(need_of(c, writer), name=n, branch_of=c.branch_of)
+            msgspec.structs.replace(need_of(c, writer, custom), name=n, branch_of=c.branch_of)
             for n, c in config.model.layers.items()
         )
         class_name = "Functional" if config.class_name == "Graph" else config.class_name
-        return Need(
-            name=config.name,
-            class_name=class_name,
-            id=config.id,
-            kind="model",
-            children=children,
-            trainable=config.trainable,
-        )
+        return msgspec.structs.replace(own, kind="model", class_name=class_name, children=children)
     if config.is_operation:
-        return Need(name=config.name, class_name=config.class_name, id=config.id, kind="operation")
+        return msgspec.structs.replace(own, kind="operation")
     try:
         return decode(config, writer).need(config, writer)
     except H5PortError:  # lowering reports it
-        return Need(
-            name=config.name, class_name=config.class_name, id=config.id, opaque=config.class_name != "InputLayer"
-        )
+        return msgspec.structs.replace(own, opaque=config.class_name != "InputLayer")

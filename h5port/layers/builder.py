@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -106,10 +107,11 @@ class Building:
         self.recipes: dict[str, Recipe] = {}
         self.notes: list[str] = []
         self.problems = Problems()
-        self.partial: dict[str, str] = {}
-        self.allow_partial = False
-        self.custom: frozenset[str] = frozenset()
+        self.partial = False  # whether a layer that cannot be converted becomes a stub
+        self.custom: Mapping[str, Any] = {}  # the user's replacements, by class or layer name
         self.floatx = "float32"
+        self.made: dict[Label, list[tuple[str, str | None]]] = {}  # module types and why, by the label of the layer
+        self.outputs: dict[Label, list[Value]] = {}  # what the calls of a layer gave
 
 
 class ProgramBuilder:
@@ -138,6 +140,11 @@ class ProgramBuilder:
         if layer.id not in self.layer_names:
             self.layer_names[layer.id] = identifier(layer.name, set(self.layer_names.values()))
         return self.layer_names[layer.id]
+
+    def drop_module(self, name: str) -> None:
+        """Take back a module that was made on the way to a refusal."""
+        for tensor in self.modules.pop(name).tensors:
+            self.building.recipes.pop(f"{self.prefix}{name}.{tensor}", None)
 
     def program(self, name: str, doc: str, inputs: Any, outputs: Any) -> Program:
         return Program(
@@ -202,6 +209,19 @@ class Builder:
     def note(self, text: str) -> None:
         """For the report: what was assumed, what training does not reproduce."""
         self.building.notes.append(f"{'/'.join(self.label)}: {text}")
+
+    def stored_below(self) -> dict[str, Tensor]:
+        """All arrays of this layer and of what it wraps, by names fit for a module's tensors."""
+        result: dict[str, Tensor] = {}
+        for (label, variable), a in self.building.binding.arrays.items():
+            if label[: len(self.label)] == self.label:
+                path = "_".join((*label[len(self.label) :], variable))
+                path = re.sub(r":\d+$", "", path.removeprefix(f"{self.layer.name}/"))
+                name = re.sub(r"\W+", "_", path).strip("_") or "array"
+                while name in result:
+                    name += "_"
+                result[name] = Tensor((Source(a.path, a.shape),), a.dtype)
+        return result
 
     def child(self, layer: LayerConfig, part: str, suffix: str = "") -> Builder:
         """The builder of a wrapped layer or a cell; `part` is its label below this one."""
@@ -274,6 +294,7 @@ class Builder:
             )
         if known is None:
             self.program.modules[name] = spec
+            self.building.made.setdefault(self.label, []).append((type, why))
         return Module(self, name)
 
     def call(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import msgspec
 
 from h5port.archive import Archive
-from h5port.errors import refusal
-from h5port.layers.base import Layer, decode, need_of
+from h5port.errors import H5PortError, Problem, refusal
+from h5port.layers.base import MaskRule, decode, is_replaced, need_of
 from h5port.layers.builder import Builder, Building, ProgramBuilder, Value
 from h5port.module.passes import simplify
 from h5port.module.program import CallSpec, ModuleSpec, Program
@@ -20,17 +21,35 @@ from h5port.transform.recipe import Recipe
 
 
 class Lowered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model becomes: the program, a recipe for every tensor, and what the report must say."""
+    """What a model becomes: the program, a recipe for every tensor, and what the report must say.
+
+    layers    Keras name -> name in the program
+    made      label of a layer -> the modules that it became, with the reason where they are not torch.nn's
+    outputs   label of a layer -> the values that its calls gave
+    bound     label of a layer and shape, for each stored array that the model uses
+    problems  what stands in the way; the program is whole only if there are none
+    """
 
     program: Program
     recipes: dict[str, Recipe]
     notes: tuple[str, ...]
     dropped: dict[str, str]
-    layers: dict[str, str]  # Keras name -> name in the program
+    layers: dict[str, str]
+    made: dict[Label, list[tuple[str, str | None]]]
+    outputs: dict[Label, list[Value]]
+    bound: list[tuple[Label, tuple[int, ...]]]
+    problems: tuple[Problem, ...]
 
 
-def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
-    """The whole model. Raises H5PortError with every problem that stands in the way."""
+def lower_model(
+    archive: Archive, model: Model, writer: Writer, *, partial: bool = False, custom: Mapping[str, Any] | None = None
+) -> Lowered:
+    """The whole model, with all problems found on the way. Raises H5PortError if the weights cannot be matched.
+
+    partial  a layer that cannot be converted becomes a stub that holds its arrays
+    custom   replacements by class or layer name
+    """
+    custom = custom or {}
     root = LayerConfig(
         class_name=model.class_name,
         name=model.name,
@@ -40,21 +59,25 @@ def lower_model(archive: Archive, model: Model, writer: Writer) -> Lowered:
         trainable=model.trainable,
         model=model,
     )
-    building = Building(writer, bind(archive, need_of(root, writer)))
+    building = Building(writer, bind(archive, need_of(root, writer, frozenset(custom))))
+    building.partial, building.custom = partial, custom
     if writer.family in ("keras0", "keras1", "keras2") and any(
         a.dtype == "float64" for a in building.binding.arrays.values()
     ):
         building.floatx = "float64"  # these Kerases compute in one type, which the weights show
     builder = ProgramBuilder(building)
     outputs, inputs = _Lowering(builder, model, ()).root()
-    building.problems.raise_if_any()
-    program = simplify(builder.program(model.name, f"Keras model {model.name!r}, written by {writer}", inputs, outputs))
+    program = builder.program(model.name, f"Keras model {model.name!r}, written by {writer}", inputs, outputs)
     return Lowered(
-        program=program,
+        program=program if building.problems.found else simplify(program),
         recipes=building.recipes,
         notes=tuple(dict.fromkeys([*building.binding.notes, *building.notes])),
         dropped=building.binding.dropped,
         layers={layer.name: builder.name_of(layer) for layer in model.layers.values()},
+        made=building.made,
+        outputs=building.outputs,
+        bound=[(label, a.shape) for (label, _), a in building.binding.arrays.items()],
+        problems=tuple(dict.fromkeys(building.problems.found)),
     )
 
 
@@ -75,7 +98,8 @@ class _Lowering:
         else:
             names = [self._input(ref).name for ref in refs(structure)]
         self._run()
-        return _names(self._value(self.model.outputs)), names
+        outputs = self._value(self.model.outputs)
+        return (None if _is_broken(outputs) else _names(outputs)), names
 
     def nested(self, inputs: list[Value]) -> Any:
         """The outputs for these inputs; masks come along with them."""
@@ -107,11 +131,14 @@ class _Lowering:
                     continue
                 base = self.builder.name_of(layer)
                 b = Builder(self.builder, layer, (*self.label, layer.name), base, trainable=self.model.trainable)
-                self.outputs_of[(call.layer, call.call)] = lower_call(b, args, kwargs)
+                given = lower_call(b, args, kwargs)
+                self.outputs_of[(call.layer, call.call)] = given
+                if given is not _BROKEN:
+                    self.building.outputs[b.label] = _flat_values(given)
 
     def _check_only(self, layer: LayerConfig) -> None:
         """What comes before has failed; name at least what is wrong with the layer itself."""
-        if layer.model is None:
+        if layer.model is None and not is_replaced(layer, self.building.custom):
             decode(layer, self.building.writer)
 
     def _value(self, argument: Argument) -> Any:
@@ -148,9 +175,25 @@ def _is_broken(value: Any) -> bool:
 
 
 def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """One call of a layer or of a nested model: arguments cast, lowered, the mask rule applied."""
+    """One call of a layer or of a nested model; the user's replacement goes first, a stub comes last."""
+    if is_replaced(b.layer, b.building.custom):
+        return _lower_replaced(b, args, kwargs)
     if b.layer.model is not None:
         return lower_nested(b, args, kwargs)
+    if not b.building.partial:
+        return _lower_layer(b, args, kwargs)
+    state = len(b.program.calls), set(b.program.modules)
+    try:
+        return _lower_layer(b, args, dict(kwargs))
+    except H5PortError as error:
+        del b.program.calls[state[0] :]
+        for name in set(b.program.modules) - state[1]:
+            b.program.drop_module(name)
+        return _lower_stub(b, args, error)
+
+
+def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Arguments cast, the layer lowered, the mask rule applied."""
     layer = decode(b.layer, b.writer)
     if kwargs.pop("training", None):
         raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
@@ -161,7 +204,60 @@ def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if len(args) > 1:
         kwargs["positional"] = args[1:]
     x = _with_given_mask(b, x, kwargs.pop("mask", None))
-    return _apply_mask_rule(b, layer, x, layer.lower(b, x, **kwargs))
+    return _apply_mask_rule(b, layer.mask, x, layer.lower(b, x, **kwargs))
+
+
+def _lower_replaced(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Value:
+    """A layer for which the user has a module: it gets the config and the arrays, and is called on the inputs."""
+    name = b.layer.name if b.layer.name in b.building.custom else b.layer.class_name
+    factory = b.building.custom[name]
+    kwargs.pop("training", None)
+    if kwargs:
+        raise refusal("unsupported-graph", f"a replaced layer is called with arguments {sorted(kwargs)}")
+    config = plain_config(b.layer)
+    module = b.module("Custom", why="a replacement of the user's", name=name, config=config)
+    for tensor, array in b.stored_below().items():
+        module.tensor(tensor, array)
+    inputs = _flat_values(args)
+    shape_of = getattr(factory, "output_shape", None)
+    shapes = [list(v.shape) if v.shape is not None else None for v in inputs]
+    shape = shape_of(config, shapes[0] if len(shapes) == 1 else shapes) if shape_of else None
+    y = module(*inputs, shape=None if shape is None else tuple(shape), dtype="float32")
+    passes = getattr(factory, "supports_masking", False)
+    b.note(f"the user's replacement {name!r} stands for this layer; what it computes is not checked")
+    return cast(Value, _apply_mask_rule(b, "passes" if passes else "stops", inputs[0], y))
+
+
+def _lower_stub(b: Builder, args: list[Any], error: H5PortError) -> Value:
+    """A layer that cannot be converted, where the rest shall be: a module with its arrays that names it when called."""
+    arrays = b.stored_below()
+    text = error.problems[0].message
+    b.note(f"not converted, a stub stands in its place: {text}")
+    module = b.module(
+        "Stub",
+        why="not converted",
+        name=b.layer.name,
+        class_name=b.layer.class_name,
+        problem=text,
+        config=plain_config(b.layer),
+        tensors={n: [list(t.shape), t.dtype] for n, t in arrays.items()},
+    )
+    for tensor, array in arrays.items():
+        module.tensor(tensor, array)
+    return module(*_flat_values(args), shape=None, dtype="float32")
+
+
+def plain_config(layer: LayerConfig) -> dict[str, Any]:
+    """The options of a layer as JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, LayerConfig):
+            return {"class_name": value.class_name, "config": plain_config(value)}
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    return {k: plain(v) for k, v in layer.options.items()}
 
 
 def _with_given_mask(b: Builder, x: Any, mask: Any) -> Any:
@@ -175,10 +271,10 @@ def _with_given_mask(b: Builder, x: Any, mask: Any) -> Any:
     return [v.with_mask(m) for v, m in zip(x, masks, strict=False)] + x[len(masks) :]
 
 
-def _apply_mask_rule(b: Builder, layer: Layer, x: Any, y: Any) -> Any:
-    if layer.mask == "own" or not isinstance(x, Value):
+def _apply_mask_rule(b: Builder, rule: MaskRule, x: Any, y: Any) -> Any:
+    if rule == "own" or not isinstance(x, Value):
         return y
-    if layer.mask == "passes":
+    if rule == "passes":
         return y.with_mask(x.mask)
     if x.mask is not None and b.rule("unsupported_mask") == "refuse":
         raise refusal(

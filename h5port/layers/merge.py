@@ -81,9 +81,9 @@ def elementwise(b: Builder, function: str, given: list[Value]) -> Value:
     else:
         values = same_rank(b, given)
         shape = broadcast([v.known_shape for v in values])
-    if any(v.mask for v in values) and function in ("multiply", "maximum", "minimum"):
-        if b.rule("merge_masked_steps") == "left out":
-            return without_masked_steps(b, function, values)
+    masked = function in ("multiply", "maximum", "minimum") and any(v.mask for v in values)
+    if masked and b.rule("merge_masked_steps") == "left out":
+        return without_masked_steps(b, function, values)
     if function == "average":
         y = b.call("average", values, shape=shape)
     else:
@@ -266,7 +266,7 @@ class Merge(Layer, frozen=True, kw_only=True):
         return b.call("unsqueeze", y, shape=(y.dim(0), 1, *y.known_shape[1:]), dim=1)
 
     def _axes(self, b: Builder, one: Value) -> list[int]:
-        """The axis of each input. Keras 0 means by a positive number the last axes of one and the first of the other."""
+        """The axis of each input. Keras 0 means by a positive number the last axis of one and the first of the other."""
         axes = self.dot_axes
         if isinstance(axes, int):
             last_and_first = b.writer.family == "keras0" and axes > 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import Counter
+from typing import Any, TypeVar
 
 import msgspec
 
 from h5port.module.program import EFFECTS, CallSpec, Program, names_in
+
+R = TypeVar("R")  # recipes are only renamed here
 
 
 def simplify(program: Program) -> Program:
@@ -43,6 +47,60 @@ def drop_same_casts(program: Program) -> Program:
         else:
             kept.append(renamed)
     return msgspec.structs.replace(program, calls=tuple(kept), outputs=_rename(program.outputs, same))
+
+
+def stack_recurrent(program: Program, recipes: dict[str, R]) -> tuple[Program, dict[str, R]]:
+    """Join consecutive equal recurrent layers into one module with num_layers=N, where that is exact: torch's own
+    modules, unmasked, each fed by all outputs of the one before and by nothing else."""
+    while (pair := _stackable(program)) is not None:
+        program, recipes = _join(program, recipes, *pair)
+    return program, recipes
+
+
+def _stackable(program: Program) -> tuple[CallSpec, CallSpec] | None:
+    reads = Counter(n for c in program.calls for n in names_in(c.inputs))
+    reads.update(names_in(program.outputs))
+    by_output = {c.outputs[0]: c for c in program.calls if c.target == "rnn_outputs"}
+    for second in program.calls:
+        if second.target not in ("rnn_outputs", "last_steps"):
+            continue
+        first = by_output.get(str(second.inputs[1]))
+        if first is None or reads[first.outputs[0]] != 1:
+            continue
+        lower, upper = (str(c.inputs[0]) for c in (first, second))
+        if lower != upper and reads[lower] == reads[upper] == 1 and _equal(program, lower[1:], upper[1:]):
+            return first, second
+    return None
+
+
+def _equal(program: Program, lower: str, upper: str) -> bool:
+    one, two = program.modules[lower], program.modules[upper]
+    same = {k: v for k, v in one.args.items() if k not in ("input_size", "num_layers")}
+    other = {k: v for k, v in two.args.items() if k not in ("input_size", "num_layers")}
+    width = one.args["hidden_size"] * (2 if one.args.get("bidirectional") else 1)
+    return one.type == two.type and same == other and two.args["input_size"] == width
+
+
+def _join(program: Program, recipes: dict[str, R], first: CallSpec, second: CallSpec) -> tuple[Program, dict[str, R]]:
+    lower, upper = str(first.inputs[0])[1:], str(second.inputs[0])[1:]
+    below = program.modules[lower].args.get("num_layers", 1)
+    above = program.modules[upper].args.get("num_layers", 1)
+    names = {t: re.sub(r"_l(\d+)", lambda m: f"_l{int(m[1]) + below}", t) for t in program.modules[upper].tensors}
+    one, two = program.modules[lower], program.modules[upper]
+    joined = msgspec.structs.replace(
+        one,
+        args={**one.args, "num_layers": below + above},
+        tensors={**one.tensors, **{names[t]: s for t, s in two.tensors.items()}},
+    )
+    modules = {n: joined if n == lower else m for n, m in program.modules.items() if n != upper}
+    call = msgspec.structs.replace(second, inputs=(f"@{lower}", first.inputs[1]))
+    calls = tuple(call if c is second else c for c in program.calls if c is not first)
+    moved = {f"{upper}.{t}": f"{lower}.{n}" for t, n in names.items()}
+    values = {n: v for n, v in program.values.items() if n != first.outputs[0]}
+    return (
+        msgspec.structs.replace(program, modules=modules, calls=calls, values=values),
+        {moved.get(n, n): r for n, r in recipes.items()},
+    )
 
 
 def _rename(operand: Any, names: dict[str, str]) -> Any:

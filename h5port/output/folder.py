@@ -13,9 +13,21 @@ from h5port.errors import refusal
 from h5port.module.program import FORMAT, VERSION, Document, Program
 from h5port.output import safetensors
 from h5port.output.model_py import print_model
-from h5port.output.publish import published
+from h5port.output.publish import check_free, published, published_file
 from h5port.output.report import Report
 from h5port.transform.recipe import Recipe
+
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "check_free",
+    "is_folder",
+    "read_program",
+    "read_report",
+    "sha256",
+    "write_folder",
+    "write_raw",
+]
 
 WEIGHTS, CONFIG, CODE, REPORT = "model.safetensors", "config.json", "model.py", "report.json"
 
@@ -31,18 +43,35 @@ def write_folder(
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """All four files, or none. Raises H5PortError if the folder exists."""
-    metadata = {
+    with published(out, overwrite=overwrite) as folder:
+        safetensors.write(folder / WEIGHTS, recipes, read, _metadata(report), progress)
+        (folder / CONFIG).write_bytes(to_json(Document(program=program)))
+        (folder / CODE).write_text(print_model(program), encoding="utf-8")
+        (folder / REPORT).write_bytes(to_json(report))
+
+
+def write_raw(
+    out: Path,
+    recipes: Mapping[str, Recipe],
+    report: Report,
+    read: safetensors.Read,
+    *,
+    overwrite: bool,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """One safetensors file of stored arrays under their own names, or nothing."""
+    with published_file(out, overwrite=overwrite) as file:
+        safetensors.write(file, recipes, read, _metadata(report), progress)
+
+
+def _metadata(report: Report) -> dict[str, str]:
+    return {
         "format": "pt",
         "h5port_version": report.h5port,
         "source": report.source.file,
         "source_sha256": report.source.sha256,
         "writer": report.source.writer,
     }
-    with published(out, overwrite=overwrite) as folder:
-        safetensors.write(folder / WEIGHTS, recipes, read, metadata, progress)
-        (folder / CONFIG).write_bytes(to_json(Document(program=program)))
-        (folder / CODE).write_text(print_model(program), encoding="utf-8")
-        (folder / REPORT).write_bytes(to_json(report))
 
 
 def to_json(value: Any) -> bytes:

@@ -99,7 +99,8 @@ def print_model(program: Program) -> str:
     classes = {id(p): n for p, n in _class_names(program)}
     parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in _class_names(program)]
     pasted = library.closure(used)
-    body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, _LOAD.format(name=classes[id(program)])])
+    load = _LOAD_CUSTOM if _has(program, "Custom") else _LOAD
+    body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, load.format(name=classes[id(program)])])
     return f'"""{_plain(program.doc)}\n\n{_ABOUT}\n"""\n\n' + _imports(body, library) + "\n\n\n" + body + "\n"
 
 
@@ -110,6 +111,21 @@ _LOAD = '''def load(path=None):
     model = {name}()
     model.load_state_dict(load_file(Path(__file__).with_name("model.safetensors") if path is None else path))
     return model.eval()'''
+
+_LOAD_CUSTOM = '''def load(path=None, custom=None):
+    """The model in eval(), with the weights of the model.safetensors beside this file.
+
+    `custom` has the replacements that the model was converted with: {{name: factory(config, tensors)}}.
+    """
+    weights = load_file(Path(__file__).with_name("model.safetensors") if path is None else path)
+    model = {name}(weights, custom or {{}})
+    model.load_state_dict({{**model.state_dict(), **{{k: v for k, v in weights.items() if k in model.state_dict()}}}})
+    return model.eval()
+
+
+def below(weights, name):
+    """The tensors whose names begin with `name.`, without it."""
+    return {{k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(name + ".")}}'''
 
 
 def _class_names(program: Program) -> list[tuple[Program, str]]:
@@ -179,14 +195,15 @@ class _Class:
     def text(self) -> str:
         lines = [f"class {self.classes[id(self.program)]}(nn.Module):", f'    """{self._doc()}"""', ""]
         if self.program.modules:
-            lines += ["    def __init__(self):", "        super().__init__()"]
+            own = ", weights, custom" if _has(self.program, "Custom") else ""
+            lines += [f"    def __init__(self{own}):", "        super().__init__()"]
             for name, spec in self.program.modules.items():
                 lines += [f"        {line}" for line in self._module(name, spec)]
             lines.append("")
         lines += [f"    def forward(self, {', '.join(self._parameters())}):"] + [
             f"        {line}" for line in self._forward()
         ]
-        if self.root and _has_memory(self.program):
+        if self.root and _has(self.program, "Memory"):
             self.used.add("Memory")
             lines += ["", "    def reset_states(self):", "        for module in self.modules():"]
             lines += ["            if isinstance(module, Memory):", "                module.reset()"]
@@ -209,7 +226,11 @@ class _Class:
 
     def _module(self, name: str, spec: ModuleSpec) -> Iterator[str]:
         if spec.program is not None:
-            call = f"{self.classes[id(spec.program)]}()"
+            own = f'below(weights, "{name}"), custom' if _has(spec.program, "Custom") else ""
+            call = f"{self.classes[id(spec.program)]}({own})"
+        elif spec.type == "Custom":
+            config = ascii(spec.args["config"])
+            call = f'custom[{spec.args["name"]!a}]({config}, below(weights, "{name}"))'
         else:
             if spec.type in self.library.tree:
                 self.used.add(spec.type)
@@ -221,6 +242,8 @@ class _Class:
             yield f"# {_plain(spec.why)}"
         yield f"self.{name} = {call}"
         frozen = [t for t, s in spec.tensors.items() if not s.trainable and not is_buffer(t)]
+        if spec.type in ("Custom", "Stub"):
+            return
         if frozen and len(frozen) == sum(not is_buffer(t) for t in spec.tensors):
             yield f"self.{name}.requires_grad_(False)"
         else:
@@ -317,7 +340,7 @@ class _Class:
         return ast.Constant(operand)
 
     def _literal(self, value: Any) -> ast.expr:
-        if isinstance(value, dict) and "function" in value:
+        if isinstance(value, dict) and value.keys() == {"function", "args"}:
             return self._function(value["function"], value["args"])
         if isinstance(value, str) and value in _DTYPES:
             return ast.Attribute(ast.Name("torch"), value)
@@ -376,7 +399,6 @@ def _shape(shape: Shape | None) -> str:
     return f"({inner}{',' if len(shape) == 1 else ''})"
 
 
-def _has_memory(program: Program) -> bool:
-    return any(
-        s.type == "Memory" or (s.program is not None and _has_memory(s.program)) for s in program.modules.values()
-    )
+def _has(program: Program, kind: str) -> bool:
+    """Whether a module of this type is in the program or in one inside it."""
+    return any(s.type == kind or (s.program is not None and _has(s.program, kind)) for s in program.modules.values())

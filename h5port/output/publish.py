@@ -18,16 +18,7 @@ def published(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
     An existing `out` is refused unless `overwrite`; then it stays whole until the new one is complete.
     """
-    if out.exists() and not overwrite:
-        raise refusal(
-            "output-exists", f"the output {out} exists", remedy="choose another with -o, or replace it with --overwrite"
-        )
-    if out.exists() and not _is_ours(out):
-        raise refusal(
-            "output-exists",
-            f"{out} is not a folder that h5port wrote: it is not replaced",
-            remedy="choose another with -o",
-        )
+    check_free(out, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".h5port", dir=out.parent))
     try:
@@ -39,6 +30,34 @@ def published(out: Path, *, overwrite: bool) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse an output folder that is there, unless it may be replaced and is one that h5port wrote."""
+    if not out.exists():
+        return
+    if not overwrite:
+        remedy = "choose another with -o, or replace it with --overwrite"
+        raise refusal("output-exists", f"the output {out} exists", remedy=remedy)
+    if not _is_ours(out):
+        raise refusal(
+            "output-exists", f"{out} is nothing that h5port wrote: it is not replaced", remedy="choose another with -o"
+        )
+
+
+@contextmanager
+def published_file(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """The same for one file."""
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise refusal("output-exists", f"the output {out} exists", remedy="choose another with -o, or --overwrite")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".h5port", dir=out.parent))
+    try:
+        yield staging / out.name
+        _sync(staging / out.name)
+        (staging / out.name).replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _is_ours(out: Path) -> bool:

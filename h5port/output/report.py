@@ -42,11 +42,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceReport
     h5port: str
     tensors: dict[str, TensorReport]
-    modules: dict[str, ModuleReport]
-    notes: tuple[str, ...]
-    dropped: dict[str, str]
     parameters: int
     bytes: int
+    modules: dict[str, ModuleReport] = {}
+    notes: tuple[str, ...] = ()
+    dropped: dict[str, str] = {}
     output: str = ""
     format: str = FORMAT
     version: int = VERSION

@@ -69,9 +69,14 @@ def write(
     return size
 
 
+def width(dtype: str) -> int:
+    """Bytes of one element."""
+    return np.dtype(DTYPES[dtype][1]).itemsize
+
+
 def _places(recipes: Mapping[str, Recipe]) -> tuple[dict[str, tuple[int, int]], int]:
     """Where each tensor lies: the widest types first, so that all are aligned; then by name."""
-    widths = {n: np.dtype(DTYPES[r.dtype][1]).itemsize for n, r in recipes.items()}
+    widths = {n: width(r.dtype) for n, r in recipes.items()}
     places: dict[str, tuple[int, int]] = {}
     at = 0
     for name in sorted(recipes, key=lambda n: (-widths[n], n)):

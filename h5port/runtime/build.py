@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     n: f for n, f in vars(functions).items() if inspect.isfunction(f) and f.__module__ == functions.__name__
 }
 Custom = Mapping[str, Callable[..., nn.Module]]
+Tensors = Mapping[str, torch.Tensor]
 
 
 class Converted(nn.Module):
@@ -39,11 +40,11 @@ class Converted(nn.Module):
     their structure.
     """
 
-    def __init__(self, program: Program, custom: Custom | None = None) -> None:
+    def __init__(self, program: Program, tensors: Tensors, custom: Custom | None = None) -> None:
         super().__init__()
         self.program = program
         for name, spec in program.modules.items():
-            setattr(self, name, build_module(name, spec, custom or {}))
+            setattr(self, name, build_module(spec, _below(tensors, name), custom or {}))
         self._steps = [_Step(c, program) for c in program.calls]
 
     def forward(self, *inputs: Any) -> Any:
@@ -102,7 +103,7 @@ class _Step:
 
 def argument(value: Any) -> Any:
     """An argument of the config as Python has it: dtypes by name, functions by name."""
-    if isinstance(value, dict) and "function" in value:
+    if isinstance(value, dict) and value.keys() == {"function", "args"}:
         function = FUNCTIONS[value["function"]]
         return functools.partial(function, **value["args"]) if value["args"] else function
     if isinstance(value, str) and value in _DTYPES:
@@ -113,11 +114,13 @@ def argument(value: Any) -> Any:
 _DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
 
 
-def build_module(name: str, spec: ModuleSpec, custom: Custom) -> nn.Module:
-    """The module of a spec, with its tensors still to be loaded."""
+def build_module(spec: ModuleSpec, tensors: Tensors, custom: Custom) -> nn.Module:
+    """The module of a spec. Its own tensors are still to be loaded; a replacement of the user's is given them here."""
     if spec.program is not None:
-        return Nested(spec.program, custom)
-    args = {k: argument(v) for k, v in spec.args.items()}
+        return Nested(spec.program, tensors, custom)
+    if spec.type == "Custom":
+        return _replacement(spec, tensors, custom)
+    args = spec.args if spec.type == "Stub" else {k: argument(v) for k, v in spec.args.items()}
     cls = TORCH_MODULES.get(spec.type) or SHIMS.get(spec.type)
     if cls is None:
         raise refusal(
@@ -133,6 +136,28 @@ def build_module(name: str, spec: ModuleSpec, custom: Custom) -> nn.Module:
     return module
 
 
+def _replacement(spec: ModuleSpec, tensors: Tensors, custom: Custom) -> nn.Module:
+    name = spec.args["name"]
+    if name not in custom:
+        raise refusal(
+            "unknown-layer",
+            f"the layer {name!r} needs the replacement it was converted with",
+            remedy=f'@h5port.register("{name}"), or load(..., custom={{"{name}": factory}})',
+        )
+    return custom[name](spec.args["config"], dict(tensors))
+
+
+def _below(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+
+def _custom_names(program: Program, prefix: str = "") -> tuple[str, ...]:
+    """The prefixes of tensors that belong to replacements, which take them when they are made."""
+    found = [f"{prefix}{n}." for n, m in program.modules.items() if m.type == "Custom"]
+    inner = [_custom_names(m.program, f"{prefix}{n}.") for n, m in program.modules.items() if m.program is not None]
+    return (*found, *(n for names in inner for n in names))
+
+
 class Nested(Converted):
     """A nested model: takes its inputs and gives its outputs as plain tuples."""
 
@@ -143,10 +168,16 @@ class Nested(Converted):
         return tuple(values[n] for n in names_in(self.program.outputs))
 
 
-def build(program: Program, tensors: Mapping[str, torch.Tensor], custom: Custom | None = None) -> Converted:
+def build(program: Program, tensors: Tensors, custom: Custom | None = None) -> Converted:
     """The module in eval(), with its weights. Raises H5PortError if the tensors do not fit the program."""
-    module = Converted(program, custom)
-    missing, unexpected = module.load_state_dict(dict(tensors), strict=False)
+    module = Converted(program, tensors, custom)
+    given = _custom_names(program)
+    own = {n: t for n, t in tensors.items() if not n.startswith(given)} if given else dict(tensors)
+    try:
+        missing, unexpected = module.load_state_dict(own, strict=False)
+    except RuntimeError as error:
+        raise refusal("bad-output", f"the weights do not fit the config: {error}") from None
+    missing = [n for n in missing if not (given and n.startswith(given))]
     if missing or unexpected:
         raise refusal("bad-output", f"the weights do not fit the config: missing {missing}, unexpected {unexpected}")
     return module.eval()

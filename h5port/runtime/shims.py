@@ -28,6 +28,19 @@ class Memory(nn.Module):
             getattr(self, f"state_{i}").zero_()
 
 
+class Stub(nn.Module):
+    """Stands for a layer that was not converted: holds its arrays and its config, and names it when called."""
+
+    def __init__(self, name, class_name, problem, config, tensors):
+        super().__init__()
+        self.name, self.class_name, self.problem, self.config = name, class_name, problem, config
+        for tensor, (shape, dtype) in tensors.items():
+            self.register_buffer(tensor, torch.empty(shape, dtype=getattr(torch, dtype)))
+
+    def forward(self, *inputs):
+        raise NotImplementedError(f"the layer {self.name!r} ({self.class_name}) was not converted: {self.problem}")
+
+
 class KerasRecurrent(nn.Module):
     """The loop over the steps. A masked step holds every state; its output repeats the one before, or is zero.
 

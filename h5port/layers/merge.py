@@ -266,7 +266,7 @@ class Merge(Layer, frozen=True, kw_only=True):
         return b.call("unsqueeze", y, shape=(y.dim(0), 1, *y.known_shape[1:]), dim=1)
 
     def _axes(self, b: Builder, one: Value) -> list[int]:
-        """The axis of each input. Keras 0 means by a positive number the last axis of one and the first of the other."""
+        """The axis of each input. Keras 0 means by a positive number the last axis of one, the first of the other."""
         axes = self.dot_axes
         if isinstance(axes, int):
             last_and_first = b.writer.family == "keras0" and axes > 0

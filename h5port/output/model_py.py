@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
+import itertools
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from h5port.module.program import CallSpec, ModuleSpec, Program, Shape, identifier, is_buffer, names_in
 
@@ -227,20 +229,20 @@ class _Class:
     def _module(self, name: str, spec: ModuleSpec) -> Iterator[str]:
         if spec.program is not None:
             own = f'below(weights, "{name}"), custom' if _has(spec.program, "Custom") else ""
-            call = f"{self.classes[id(spec.program)]}({own})"
+            call, args = self.classes[id(spec.program)], [own] if own else []
         elif spec.type == "Custom":
             config = ascii(spec.args["config"])
-            call = f'custom[{spec.args["name"]!a}]({config}, below(weights, "{name}"))'
+            call, args = f"custom[{spec.args['name']!a}]", [config, f'below(weights, "{name}")']
         else:
             if spec.type in self.library.tree:
                 self.used.add(spec.type)
                 call = spec.type
             else:
                 call = f"nn.{spec.type}"
-            call += f"({', '.join(self._module_args(spec))})"
+            args = list(self._module_args(spec))
         if spec.why:
             yield f"# {_plain(spec.why)}"
-        yield f"self.{name} = {call}"
+        yield from _wrapped(f"self.{name} = {call}", list(args))
         frozen = [t for t, s in spec.tensors.items() if not s.trainable and not is_buffer(t)]
         if spec.type in ("Custom", "Stub"):
             return
@@ -270,23 +272,67 @@ class _Class:
         if isinstance(self.program.inputs, dict):
             for key, name in self.program.inputs.items():
                 yield f"{self.names[name]} = inputs[{key!a}]"
+        statements = list(self._statements())
+        reads = [{n.id for n in ast.walk(s.value) if isinstance(n, ast.Name)} for s in statements]
+        last = {name: i for i, names in enumerate(reads) for name in names}
+        holder = {name: name for name in names_in(self.program.inputs)}  # printed name -> the value it holds now
+        printed = {name: self.names[name] for name in holder}
+        for i, statement in enumerate(statements):
+            line = ast.unparse(_Renamed(printed).visit(statement.value))
+            targets = []
+            for value in statement.targets:
+                if value in last:
+                    name = next(n for n in self._candidates(value) if last.get(holder.get(n, ""), -1) <= i)
+                    holder[name], printed[value] = value, name
+                    targets.append(name)
+                else:
+                    targets.append("_")
+            if statement.returns:
+                yield f"return {line}"
+            else:
+                yield f"{', '.join(targets)} = {line}" if set(targets) != {"_"} else line
+
+    def _candidates(self, value: str) -> Iterator[str]:
+        """Names for a value: that of its layer, again as soon as nobody reads the value that had it."""
+        base = re.sub(r"_\d+$", "", value)
+        base = self.names[base if base in self.program.values else value]
+        yield base
+        for n in itertools.count(2):
+            name = f"{base}_{n}"
+            if name not in self.names.values() or name == self.names[value] or re.sub(r"_\d+$", "", name) == base:
+                yield name
+
+    def _statements(self) -> Iterator[_Statement]:
+        """The calls as assignments. A value that is read once is written where it is read, if the line stays short."""
         pending: dict[str, ast.expr] = {}
         for call in self.program.calls:
+            build = functools.partial(self._call, call)
+            yield from self._shortened(pending, list(names_in(call.inputs)), build)
             expression = self._call(call, pending)
             if len(call.outputs) == 1 and self._may_fold(call):
                 pending[call.outputs[0]] = expression
-                continue
-            if not any(self.reads.get(o) for o in call.outputs):
-                yield ast.unparse(expression)
-                continue
-            targets = [self.names[o] if self.reads.get(o) else "_" for o in call.outputs]
-            yield f"{', '.join(targets)} = {ast.unparse(expression)}"
-        yield f"return {ast.unparse(self._structure(self.program.outputs, pending))}"
+            else:
+                yield _Statement(expression, call.outputs)
+        outputs = self.program.outputs
+        yield from self._shortened(pending, list(names_in(outputs)), lambda p: self._structure(outputs, p))
+        yield _Statement(self._structure(outputs, pending), (), returns=True)
+
+    def _shortened(
+        self, pending: dict[str, ast.expr], operands: list[str], build: Callable[[dict[str, ast.expr]], ast.expr]
+    ) -> Iterator[_Statement]:
+        """Give the longest folded operands lines of their own until the expression fits into one."""
+        while len(ast.unparse(build(dict(pending)))) > WIDTH - 40:
+            folded = [n for n in operands if n in pending]
+            if not folded:
+                return
+            name = max(folded, key=lambda n: len(ast.unparse(pending[n])))
+            yield _Statement(pending.pop(name), (name,))
 
     def _may_fold(self, call: CallSpec) -> bool:
         """A value that is read once may be written where it is read; states are read and kept at their own places."""
         name = call.outputs[0]
-        return self.reads.get(name) == 1 and call.target not in ("recall", "remember") and not self._is_read_often(name)
+        kept = call.target in ("recall", "remember")
+        return self.reads.get(name) == 1 and not kept and not self._is_read_often(name)
 
     def _is_read_often(self, name: str) -> bool:
         """Whether the one reader uses it more than once in its expression, or the line would be too long to read."""
@@ -334,7 +380,7 @@ class _Class:
         if isinstance(operand, str):
             if operand.startswith("@"):
                 return ast.Attribute(ast.Name("self"), operand[1:])
-            return folded.get(operand) or ast.Name(self.names[operand])
+            return folded.get(operand) or ast.Name(operand)
         if isinstance(operand, list | tuple):
             return ast.List([self._operand(o, folded) for o in operand])
         return ast.Constant(operand)
@@ -367,7 +413,23 @@ class _Class:
             if self.root:
                 return ast.List(values)
             return values[0] if len(values) == 1 else ast.Tuple(values)
-        return pending.get(names) or ast.Name(self.names[names])
+        return pending.get(names) or ast.Name(names)
+
+
+class _Statement(NamedTuple):
+    """`targets` are values; names in `value` that are values are renamed when the line is printed."""
+
+    value: ast.expr
+    targets: tuple[str, ...]
+    returns: bool = False
+
+
+class _Renamed(ast.NodeTransformer):
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Name(self.names.get(node.id, node.id))
 
 
 def _apply(function: ast.expr, args: list[ast.expr], keywords: dict[str, ast.expr]) -> ast.expr:
@@ -390,6 +452,17 @@ def _spread(expression: ast.expr) -> ast.expr:
 
     spread: ast.expr = Spread().visit(expression)
     return spread
+
+
+def _wrapped(call: str, args: list[str]) -> Iterator[str]:
+    """A call on one line, or with an argument a line."""
+    line = f"{call}({', '.join(args)})"
+    if len(line) <= WIDTH - 8 or not args:
+        yield line
+        return
+    yield f"{call}("
+    yield from (f"    {a}," for a in args)
+    yield ")"
 
 
 def _shape(shape: Shape | None) -> str:

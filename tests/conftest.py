@@ -42,8 +42,8 @@ def _numbered(golden: Any, prefix: str) -> list[np.ndarray]:
 
 
 def genuine_cases() -> list[Case]:
-    """All cases of fixtures/genuine, by id."""
-    files = sorted((FIXTURES / "genuine").rglob("case.json"))
+    """All cases of the fixtures, by id."""
+    files = sorted(FIXTURES.rglob("case.json"))
     found = [(f.parent, json.loads(f.read_text(encoding="utf-8"))) for f in files]
     return [Case(data["id"], folder, data) for folder, data in found]
 

@@ -31,7 +31,7 @@ def test_the_two_lines_of_the_readme_load_an_lstm(tmp_path: Path, monkeypatch: p
     code = re.search(r"```python\n(lstm = .*?)```", text, re.DOTALL)[1]
     (tmp_path / "model.h5").write_bytes((FIXTURES / "made" / "bilstm_keras231" / "model.h5").read_bytes())
     monkeypatch.chdir(tmp_path)
-    exec("import torch, h5port\n" + code.replace('"bidirectional_1"', '"bilstm_1"'))
+    exec("import torch, h5port\n" + code.replace('"bidirectional_1"', '"bilstm_1"'), {})
 
 
 def test_links_of_the_documents_lead_to_files() -> None:

@@ -100,6 +100,9 @@ class Problems:
             for p in error.problems:
                 self.found.append(msgspec.structs.replace(p, file=p.file or file, layer=p.layer or layer))
 
+    def add(self, code: str, message: str, *, file: str | None = None, remedy: str | None = None) -> None:
+        self.found.append(Problem(code=code, message=message, file=file, remedy=remedy))
+
     def raise_if_any(self) -> None:
         if self.found:
             raise H5PortError(dict.fromkeys(self.found))

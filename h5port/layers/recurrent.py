@@ -221,7 +221,7 @@ class SimpleRNNCell(Cell, frozen=True, kw_only=True):
 
 @declares("StackedRNNCells")
 class StackedRNNCells(Layer, frozen=True, kw_only=True):
-    cells: list[Any]
+    cells: list[LayerConfig]
     reverse_state_order: bool = False
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
@@ -579,7 +579,7 @@ class CuDNNGRU(CuDNN, frozen=True, kw_only=True):
 class RNN(Layer, frozen=True, kw_only=True):
     """A cell, or a stack of cells, in the frame."""
 
-    cell: Any
+    cell: LayerConfig
     return_sequences: bool = False
     return_state: bool = False
     go_backwards: bool = False
@@ -591,15 +591,10 @@ class RNN(Layer, frozen=True, kw_only=True):
     takes_mask = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
-        yield "cell", "cell", self._cell()
-
-    def _cell(self) -> LayerConfig:
-        if not isinstance(self.cell, LayerConfig):
-            raise refusal("bad-config", "an RNN without a cell")
-        return self.cell
+        yield "cell", "cell", self.cell
 
     def parts(self, b: Builder) -> list[Part]:
-        config = self._cell()
+        config = self.cell
         below = b.child(config, "cell")
         cell = decode(config, b.writer)
         if isinstance(cell, Cell):
@@ -614,7 +609,7 @@ class RNN(Layer, frozen=True, kw_only=True):
         return [Part(c, at) for c, at in inner if isinstance(c, Cell)]
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
-        cell = decode(self._cell(), b.writer)
+        cell = decode(self.cell, b.writer)
         if (
             isinstance(cell, StackedRNNCells)
             and cell.reverse_state_order

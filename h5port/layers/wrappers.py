@@ -37,8 +37,8 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
     """Two runs, one on the reversed sequence. With return_sequences the backward outputs are put back into the order
     of time; without, each half gives the last step of its own run (keras/src/layers/rnn/bidirectional.py)."""
 
-    layer: Any
-    backward_layer: Any = None
+    layer: LayerConfig
+    backward_layer: LayerConfig | None = None
     merge_mode: str | None = "concat"
     mask = "own"
     takes_mask = True
@@ -52,7 +52,6 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         """The config of the backward half: its own, or the forward one's turned round."""
         if isinstance(self.backward_layer, LayerConfig):
             return self.backward_layer
-        assert isinstance(self.layer, LayerConfig)
         options = {**self.layer.options, "go_backwards": not self.layer.options.get("go_backwards", False)}
         backward: LayerConfig = _twin(msgspec.structs.replace(self.layer, options=options))
         return backward
@@ -188,7 +187,7 @@ def _twin(value: Any) -> Any:
 class TimeDistributed(Layer, frozen=True, kw_only=True):
     """The wrapped layer on every step: steps and batch become one axis."""
 
-    layer: Any
+    layer: LayerConfig
     mask = "own"
     takes_mask = True
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from h5port.archive import Archive, StoredArray
@@ -55,7 +56,9 @@ class _Binder:
         key = (label, variable.name)
         self.used.add(array.path)
         if key in self.bound:
-            if not np.array_equal(_bits(self.archive.read(array.path)), _bits(self.archive.read(self.bound[key].path))):
+            first = self.bound[key]
+            alike = (first.dtype, first.shape) == (array.dtype, array.shape)
+            if not alike or not _same_bits(self.archive.read(array.path), self.archive.read(first.path)):
                 raise refusal(
                     "ambiguous-weights",
                     f"two arrays for {variable.name} that differ: {self.bound[key].path}, {array.path}",
@@ -96,7 +99,7 @@ class _Binder:
     def named(self, root: Need) -> None:
         groups = self._groups()
         layers = {n.name: n for n in root.children if n.kind != "operation"}
-        full = {name: stored for name, stored in groups.items() if stored}
+        full = {n: stored for n, stored in groups.items() if any(not _RANDOM_STATE.search(w) for w, _ in stored)}
         wanted = [n for n in layers.values() if has_variables(n)]
         if all(name in layers for name in full):
             pairs = [(layers[name], stored) for name, stored in full.items()]
@@ -127,7 +130,7 @@ class _Binder:
     def _groups(self) -> dict[str, list[tuple[str, StoredArray]]]:
         """Layer name -> its weight names and arrays, in the order of the attributes."""
         result: dict[str, list[tuple[str, StoredArray]]] = {}
-        for name in self.archive.attributes[""]["layer_names"]:
+        for name in map(str, self.archive.attributes[""]["layer_names"]):
             group = self.archive.attributes.get(name.replace("\\", "/"))
             weights = [str(w) for w in (group or {}).get("weight_names") or []]
             paths = [f"{name}/{w}".replace("\\", "/") for w in weights]
@@ -140,13 +143,15 @@ class _Binder:
                     if absent
                     else "lists a weight twice"
                 )
-                raise refusal(
+                self.problems.add(
                     "incomplete-file",
                     f"the layer {name!r} {what}: the writer stopped in the middle",
                     file=str(self.archive.source),
                     remedy="save the model again; some Kerases fail half way when two weights have one name",
                 )
+                continue
             result[name] = [(w, self.archive.arrays[p]) for w, p in zip(weights, paths, strict=True)]
+        self.problems.raise_if_any()
         return result
 
     def _bind_group(self, need: Need, stored: list[tuple[str, StoredArray]]) -> None:
@@ -155,6 +160,7 @@ class _Binder:
             if _RANDOM_STATE.search(name):
                 self.dropped[array.path] = "the state of a random generator, which inference does not use"
         stored = [s for s in stored if s[1].path not in self.dropped]
+        self.used |= {array.path for _, array in stored}
         if need.opaque:
             for name, array in stored:
                 self.put((need.name,), Variable(name), array)
@@ -169,8 +175,9 @@ class _Binder:
                 self.notes.append(f"{need.name}: matched by the names of its inner layers, not by order")
         if not fitting:
             expected = ["/".join((*label[1:], v.name)) for label, v in orders[0]]
+            code = "shape-mismatch" if "has the shape" in (reasons[0] or "") else "ambiguous-weights"
             raise refusal(
-                "ambiguous-weights" if len(orders[0]) == len(stored) else "missing-weights",
+                code if len(orders[0]) == len(stored) else "missing-weights",
                 f"{reasons[0]}; expected {expected[:24]}, stored {[n for n, _ in stored][:24]}",
                 remedy="the config and the weights must be of one model",
             )
@@ -183,7 +190,7 @@ class _Binder:
         if "graph" in self.archive.attributes:
             self._bind_numbers(_ordered(root.children), "graph", root.name)
             return
-        count = int(self.archive.attributes[""]["nb_layers"])
+        count = self._count("", "nb_layers")
         layers = [n for n in root.children if n.class_name != "InputLayer" and not n.branch_of]
         if count != len(layers):
             raise refusal(
@@ -198,7 +205,7 @@ class _Binder:
                 self._bind_numbers(_ordered([*branches, need]), f"layer_{k}", need.name)
 
     def _bind_numbers(self, order: list[Item], group: str, layer: str) -> None:
-        count = int(self.archive.attributes[group].get("nb_params") or 0)
+        count = self._count(group, "nb_params")
         paths = [f"{group}/param_{i}" for i in range(count)]
         absent = [p for p in paths if p not in self.archive.arrays]
         if absent or count != len(order):
@@ -208,8 +215,17 @@ class _Binder:
                 f"{count} arrays stored, {absent or 'none'} of them absent; expected {expected}",
                 layer=layer,
             )
+        self.used |= set(paths)
         for (label, variable), path in zip(order, paths, strict=True):
             self.put(label, variable, self.archive.arrays[path])
+
+    def _count(self, group: str, name: str) -> int:
+        value = self.archive.attributes.get(group, {}).get(name)
+        if not isinstance(value, int) or value < 0:
+            raise refusal(
+                "incomplete-file", f"{name} of {group or 'the file'} is {value!r}", file=str(self.archive.source)
+            )
+        return value
 
     # ---- path layout: .keras and .weights.h5
 
@@ -222,10 +238,8 @@ class _Binder:
         self._visited: dict[int, Label] = {}
         self._visit(root, (), "")
         for path in self.archive.arrays:
-            if (
-                path.split("/")[0] in ("optimizer", "metrics", "_metrics", "_loss_tracker", "trackers")
-                or "_tracker/" in path
-            ):
+            top = path.split("/")[0]
+            if top in ("optimizer", "metrics", "_metrics", "trackers") or top.endswith("_tracker"):
                 self.dropped[path] = "not weights of the model"
 
     def _visit(self, need: Need, label: Label, path: str) -> None:
@@ -284,12 +298,13 @@ class _Binder:
                     self.put(label, Variable(p[len(path) + 1 :]), self.archive.arrays[p])
             return
         variables = list(need.variables)
-        if all(n.isdigit() for n in found):
-            stored = [found[n] for n in sorted(found, key=int)]
+        if found.keys() == {str(i) for i in range(len(found))}:
+            stored = [found[str(i)] for i in range(len(found))]
         elif set(found) == {v.name for v in variables}:
             stored = [found[v.name] for v in variables]
         else:
-            raise refusal("unused-weights", f"arrays with names that h5port does not know here: {sorted(found)}")
+            names = [v.name for v in variables]
+            raise refusal("missing-weights", f"the arrays {sorted(found)} are stored where {names} are expected")
         if not stored and need.optional:
             return
         if not stored and variables:
@@ -299,6 +314,7 @@ class _Binder:
             if variables or need.kind != "model":
                 raise refusal("ambiguous-weights", f"{len(stored)} arrays stored, {len(variables)} expected ({names})")
         else:
+            self.used |= set(stored)
             for variable, p in zip(variables, stored, strict=True):
                 self.put(label, variable, self.archive.arrays[p])
 
@@ -310,8 +326,8 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _bits(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.frombuffer(np.ascontiguousarray(a).tobytes(), np.uint8)
+def _same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    return a.tobytes() == b.tobytes()
 
 
 # ---- orders in which legacy files list the weights of one layer
@@ -320,8 +336,16 @@ def _bits(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _orders(need: Need) -> list[list[Item]]:
     """The orders in which a writer can have listed them, most likely first: trainable then fixed, by the flags of
     the config; the same as if nothing were frozen; layer by layer."""
-    with_flags, without = _split((), need, flags=True), _split((), need, flags=False)
-    return [with_flags[0] + with_flags[1], without[0] + without[1], _in_layers((), need)]
+    result = []
+    for stored in (need, _without_optional(need)):
+        with_flags, without = _split((), stored, flags=True), _split((), stored, flags=False)
+        result += [with_flags[0] + with_flags[1], without[0] + without[1], _in_layers((), stored)]
+    return result
+
+
+def _without_optional(need: Need) -> Need:
+    children = tuple(_without_optional(c) for c in need.children if not c.optional)
+    return msgspec.structs.replace(need, children=children)
 
 
 def _ordered(needs: Iterable[Need]) -> list[Item]:
@@ -367,7 +391,7 @@ def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need
             return f"{name!r} has the shape {list(array.shape)}, which does not fit {where}"
         parts = name.replace("\\", "/").split("/")
         owners = ({_direction(p) or p for p in parts[:-1]} | {_direction(parts[-1])}) & inner
-        if owners and not owners & set(label):
+        if not owners <= set(label):
             return f"the name {name!r} belongs to another layer than {'/'.join(label)}"
     return None
 

@@ -22,7 +22,15 @@ _MODEL_CLASSES = ("Sequential", "Functional", "Graph")
 
 def parse_model(config: Any, writer: Writer) -> Model:
     """The whole architecture. Raises H5PortError for documents that are none."""
-    return _Parser(writer).root(config)
+    try:
+        return _Parser(writer).root(config)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # where the document is no config
+        raise refusal(
+            "bad-config",
+            f"the config does not follow the format of {writer} ({type(error).__name__}: {error})",
+            file="config",
+            remedy="give the architecture as Keras wrote it",
+        ) from error
 
 
 class _Parser:
@@ -73,7 +81,8 @@ class _Parser:
             options: dict[str, Any] = {}
         else:
             options = upgrade.options(upgrade.class_name(class_name), raw, self.generation)
-            options = {k: self._children(v, f"{place}.{k}") for k, v in options.items()}
+            inside = f"{place}.config" if self.generation else place
+            options = {k: self._children(v, f"{inside}.{k}") for k, v in options.items()}
         own = raw if isinstance(raw, dict) else {}
         dtype, quantization = _dtype(own.get("dtype"))
         result = LayerConfig(
@@ -83,7 +92,7 @@ class _Parser:
             place=place or "config",
             id=next(self.ids),
             module=str(entry.get("module") or ""),
-            registered_name=registered,
+            registered_name=registered if isinstance(registered, str) else None,
             trainable=own.get("trainable", True) is not False,
             dtype=dtype,
             quantization=quantization,
@@ -158,10 +167,10 @@ class _Parser:
         trainable = own.get("trainable", True) is not False
         if class_name == "Sequential":
             at = base if isinstance(raw, list) else f"{base}.layers"
-            return self._sequential(name, own["layers"], at, trainable, own)
+            return _checked(self._sequential(name, own["layers"], at, trainable, own), base)
         if class_name == "Graph":
-            return self._graph(name, own, base, trainable)
-        return self._functional(name, own, base, trainable)
+            return _checked(self._graph(name, own, base, trainable), base)
+        return _checked(self._functional(name, own, base, trainable), base)
 
     def _sequential(self, name: str, entries: list[Any], at: str, trainable: bool, own: dict[str, Any]) -> Model:
         chain = _Chain()
@@ -174,7 +183,8 @@ class _Parser:
                 entry = self._without_branches(entry)
             layer = chain.unique(self.layer(entry, place))
             if branches is not None:
-                value = [self._branch(chain, b, f"{place}.layers[{k}]", layer.name) for k, b in enumerate(branches)]
+                inside = f"{place}.config" if self.generation else place
+                value = [self._branch(chain, b, f"{inside}.layers[{k}]", layer.name) for k, b in enumerate(branches)]
             if layer.class_name == "InputLayer":
                 value = chain.add_input(layer)
                 continue
@@ -297,7 +307,7 @@ class _Parser:
                 )
             layer = layers[ref.layer]
             first = self.writer.rule("nested_first_node") if layer.model is not None else 0
-            count = max(1, len(nodes[ref.layer]))
+            count = 1 if layer.class_name == "InputLayer" else len(nodes[ref.layer])
             call = ref.call - first
             if not 0 <= call < count:
                 raise refusal(
@@ -312,6 +322,9 @@ class _Parser:
     def _ends(self, value: Any, names: set[str]) -> Argument:
         """`input_layers` or `output_layers`: a triple, a list of them, or a dict; a list of one means that one."""
         found = self._argument(value, names)
+        leaves = list(_leaves(found))
+        if not leaves or not all(isinstance(leaf, Ref) for leaf in leaves):
+            raise refusal("bad-config", f"the inputs or outputs of a model are {value!r}, which names no layers of it")
         return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Ref) else found
 
     def _node(self, node: Any, names: set[str], place: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -454,13 +467,15 @@ class _Chain:
         self.layers: dict[str, LayerConfig] = {}
         self.calls: list[Call] = []
         self.inputs: list[Ref] = []
+        self.names: set[str] = set()
 
     def unique(self, layer: LayerConfig) -> LayerConfig:
         """Names repeat in Keras 0: number them."""
         name, n = layer.name, 0
-        while name in self.layers:
+        while name in self.names:
             n += 1
             name = f"{layer.name}_{n}"
+        self.names.add(name)
         return layer if n == 0 else msgspec.structs.replace(layer, name=name)
 
     def add(self, layer: LayerConfig, argument: Argument) -> Ref:
@@ -472,6 +487,27 @@ class _Chain:
         self.layers[layer.name] = layer
         self.inputs.append(Ref(layer.name, 0, 0))
         return self.inputs[-1]
+
+
+def _leaves(structure: Argument) -> Iterator[Any]:
+    if isinstance(structure, list | dict):
+        for item in structure.values() if isinstance(structure, dict) else structure:
+            yield from _leaves(item)
+    else:
+        yield structure
+
+
+def _checked(model: Model, place: str) -> Model:
+    """Refuse a model without inputs or outputs, and inputs that are none of it."""
+    given = {r.layer for r in refs(model.inputs)}
+    used = {r.layer for c in model.calls for r in refs([*c.args, c.kwargs])} | {r.layer for r in refs(model.outputs)}
+    inputs = {n for n, layer in model.layers.items() if layer.class_name == "InputLayer"}
+    first = all((r.call, r.tensor) == (0, 0) for r in refs(model.inputs))
+    if not given or not given <= inputs or not first or not refs(model.outputs):
+        raise refusal("bad-config", "a model without inputs or outputs", file=place, layer=model.name)
+    if used & inputs - given:
+        raise refusal("bad-config", f"inputs that the model does not list: {sorted(used & inputs - given)}", file=place)
+    return model
 
 
 def _first_layer(layer: LayerConfig) -> LayerConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from h5port.errors import refusal
+
 # Class names of other releases -> today's.
 CLASSES = {
     "Convolution1D": "Conv1D",
@@ -118,10 +120,18 @@ def options(class_name: str, raw: dict[str, Any], generation: int) -> dict[str, 
     if generation <= 2:
         names = {**names, **_KERAS2_CLASS.get(class_name, {})}
     result: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     for key, value in raw.items():
         new = names.get(key, key)
-        if new and (new not in result or result[new] is None):
-            result[new] = _spelling(new, value)
+        if not new:
+            continue
+        value = _spelling(new, value)
+        if result.get(new) not in (None, value) and value is not None:
+            raise refusal(
+                "bad-config", f"{spelled[new]} is {result[new]!r} and {key} is {value!r}: they are one option"
+            )
+        if result.get(new) is None:
+            result[new], spelled[new] = value, key
     if generation <= 1:
         _join_kernel_size(result)
     return result
@@ -135,5 +145,7 @@ def _spelling(key: str, value: Any) -> Any:
 def _join_kernel_size(options: dict[str, Any]) -> None:
     """Keras 1 names the sides of a kernel one by one."""
     sides = [k for k in ("kernel_dim1", "kernel_dim2", "kernel_dim3", "nb_row", "nb_col") if k in options]
+    if sides and "kernel_size" in options:
+        raise refusal("bad-config", f"the size of a kernel stands twice: kernel_size and {sides}")
     if sides:
         options["kernel_size"] = [options.pop(k) for k in sides]

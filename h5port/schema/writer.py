@@ -159,7 +159,7 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
         return self._meaning(DEFAULTS[(class_name, option)], f"the default of {class_name}.{option}")
 
     def _meaning(self, row: dict[str, Any], what: str) -> Any:
-        meanings = {r: _at(row, r) for r in self.candidates}
+        meanings = {r: self._on_backend(_at(row, r)) for r in self.candidates}
         first = next(iter(meanings.values()))
         if any(m != first for m in meanings.values()):
             raise refusal(
@@ -169,19 +169,25 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not isinstance(first, dict):
             return first
-        if self.backend in first:
-            return first[self.backend]
-        if len({json.dumps(v) for v in first.values()}) == 1:
-            return next(iter(first.values()))
         raise refusal(
             "ambiguous-backend",
             f"{what} differs between the backends of {self}: {first}",
             remedy=f"say which one it was: --source-backend {'|'.join(first)}",
         )
 
+    def _on_backend(self, meaning: Any) -> Any:
+        """A meaning that hangs on the backend, where the backend is known or makes no difference."""
+        if not isinstance(meaning, dict):
+            return meaning
+        if self.backend in meaning:
+            return meaning[self.backend]
+        alike = len({json.dumps(v) for v in meaning.values()}) == 1
+        return next(iter(meaning.values())) if alike else meaning
+
 
 def _at(row: dict[str, Any], at: Release) -> Any:
     since = [(release(r), meaning) for r, meaning in row.items() if release(r) <= at]
+    since = since or [(release(r), meaning) for r, meaning in list(row.items())[:1]]  # before the first row
     return max(since, key=lambda s: s[0])[1]
 
 
@@ -194,29 +200,37 @@ def _one_each(meanings: dict[Release, Any]) -> list[Release]:
     return sorted({json.dumps(m): r for r, m in meanings.items()}.values())
 
 
-def parse_version(version: str) -> Release | None:
-    """The release of a `keras_version` as files carry it: '1.2.2', '2.2.4-tf', '2.4.0', '3.15.1'."""
+# The numbers that TensorFlow wrote as keras_version while it had a Keras of its own -> its releases.
+_TENSORFLOW: dict[tuple[int, ...], tuple[str, ...]] = {
+    (2, 2, 4): ("tf-1.13", "tf-1.15", "tf-2.0"),
+    (2, 3, 0): ("tf-2.2",),
+}
+
+
+def parse_version(version: str) -> tuple[Release, ...]:
+    """The releases that a `keras_version` can mean: '1.2.2', '2.2.4-tf', '2.4.0', '3.15.1'; () if it is none."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
     if not match:
-        return None
+        return ()
     numbers = tuple(int(n) for n in match.groups() if n is not None)
-    if numbers[0] > 3:
-        return None
     # stand-alone Keras 2 ended with 2.3.1; TensorFlow's own says "-tf", and from 2.4 on there is no other
-    tf = "-tf" in version or (2, 4) <= numbers[:2] < (3, 0)
-    return Release(FAMILIES.index("tf.keras") if tf else {0: 0, 1: 1, 2: 2, 3: 4}[numbers[0]], numbers)
+    if "-tf" in version or (2, 4) <= numbers[:2] < (3, 0):
+        named = _TENSORFLOW.get((*numbers, 0)[:3])
+        return tuple(release(r) for r in named) if named else (Release(FAMILIES.index("tf.keras"), numbers),)
+    family = {0: 0, 1: 1, 2: 2, 3: 4}.get(numbers[0])
+    return () if family is None else (Release(family, numbers),)
 
 
-def parse_writer(text: str) -> Release:
-    """`--writer NAME-VERSION`: keras-2.2.4, tf.keras-2.2, tf_keras-2.21, keras-3.15.1."""
-    match = re.fullmatch(r"(keras|tf\.?_?keras|tensorflow|tf)-(\d+(?:\.\d+)*)(?:-.*)?", text.strip(), re.IGNORECASE)
-    found = parse_version(match[2] if match[2].count(".") else match[2] + ".0") if match else None
-    if not match or not found:
-        raise refusal(
-            "bad-argument", f"--writer {text!r} is not NAME-VERSION", remedy="such as keras-2.2.4 or tf.keras-2.8"
-        )
-    if match[1].lower() != "keras":
-        return Release(FAMILIES.index("tf.keras"), found.version)
+def parse_writer(text: str) -> tuple[Release, ...]:
+    """`--writer NAME-VERSION`: keras-2.2.4, tf.keras-2.2 (the number of TensorFlow), tf_keras-2.21, keras-3.15.1."""
+    match = re.fullmatch(r"(keras|tf\.?_?keras|tensorflow|tf)-(\d+(?:\.\d+)*)(-tf|-.*)?", text.strip(), re.IGNORECASE)
+    if match and match[1].lower() != "keras":
+        return (Release(FAMILIES.index("tf.keras"), tuple(int(n) for n in match[2].split("."))),)
+    version = match[2] if match and "." in match[2] else f"{match[2]}.0" if match else ""
+    found = parse_version(version + ("-tf" if match and match[3] == "-tf" else ""))
+    if not found:
+        remedy = "such as keras-2.2.4 or tf.keras-2.8"
+        raise refusal("bad-argument", f"--writer {text!r} is not NAME-VERSION", remedy=remedy)
     return found
 
 
@@ -226,11 +240,14 @@ def find_writer(archive: Archive, config: Any, *, writer: str | None, source_bac
     version = document.get("keras_version") or archive.mark.version
     backend = document.get("backend") or archive.mark.backend
     if writer is not None:
-        candidates: tuple[Release, ...] = (parse_writer(writer),)
+        candidates = parse_writer(writer)
     else:
-        named = parse_version(version) if isinstance(version, str) else None
-        candidates = (named,) if named else tuple(r for r in KNOWN if FAMILIES[r.family] in _families(document, config))
-        if not named:
+        candidates = parse_version(version) if isinstance(version, str) else ()
+        if not candidates:
+            families = _families(document, config)
+            if backend == "theano":  # no later Keras ran on it
+                families = tuple(f for f in families if f in ("keras0", "keras1", "keras2")) or families
+            candidates = tuple(r for r in KNOWN if FAMILIES[r.family] in families)
             candidates = tuple(r for r in candidates if _fits_evidence(r, archive)) or candidates
     return Writer(candidates=candidates, backend=_backend(source_backend, backend, archive, candidates), named=version)
 
@@ -257,7 +274,7 @@ def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release
         raise refusal("bad-argument", f"--source-backend {asked!r}", remedy="one of auto, tensorflow, theano")
     if asked != "auto":
         return asked
-    if FAMILIES[candidates[-1].family] in ("tf.keras", "keras3"):
+    if all(FAMILIES[c.family] in ("tf.keras", "keras3") for c in candidates):
         return "tensorflow"  # where the backends of Keras 3 differ, TensorFlow's numbers are the meaning
     if isinstance(named, str):
         return "theano" if named == "theano" else "tensorflow"
@@ -270,27 +287,49 @@ def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release
     return None
 
 
-_KERAS1_WORDS = '"(output_dim|nb_filter|inner_activation|border_mode|W_regularizer|subsample|dim_ordering|input_dtype)"'
-_KERAS1_CLASSES = (
+# Keys and classes that only one family writes.
+_KERAS1_KEYS = frozenset(
+    """nb_filter nb_row filter_length inner_activation inner_init border_mode W_regularizer subsample subsample_length
+    dim_ordering input_dtype consume_less forget_bias_init pool_length mode_type init""".split()
+)
+_KERAS1_CLASSES = frozenset(
     """Convolution1D Convolution2D Convolution3D Merge AtrousConvolution1D AtrousConvolution2D Deconvolution2D
-    TimeDistributedDense MaxoutDense Highway ParametricSoftplus SReLU SeparableConvolution2D"""
-).split()
+    TimeDistributedDense MaxoutDense Highway ParametricSoftplus SReLU SeparableConvolution2D""".split()
+)
+_KERAS2_KEYS = frozenset(
+    """units kernel_initializer embeddings_initializer kernel_size use_bias recurrent_activation data_format
+    moving_mean_initializer recurrent_initializer negative_slope beta_initializer alpha_initializer""".split()
+)
+_TENSORFLOW_KEYS = frozenset("registered_name shared_object_id build_config time_major ragged".split())
+_KERAS3_KEYS = frozenset("keras_history batch_shape".split())
 
 
 def _families(document: dict[str, Any], config: Any) -> tuple[str, ...]:
-    """The families that can have written a config which does not name its version."""
+    """The families that can have written a config which does not name its version, by its keys and classes."""
     if "class_name" not in document and document.get("name") in ("Sequential", "Graph"):
         return ("keras0",)
-    text = json.dumps(config)
-    if re.search(r'"(__keras_tensor__|keras_history|batch_shape|DTypePolicy)"', text):
+    keys: set[str] = set()
+    classes: set[str] = set()
+    _collect(config, keys, classes)
+    if keys & _KERAS3_KEYS or classes & {"DTypePolicy", "__keras_tensor__"}:
         return ("keras3",)
-    if (
-        re.search(r'"(registered_name|shared_object_id|build_config|time_major|ragged)"', text)
-        or '"Functional"' in text
-    ):
+    if keys & _TENSORFLOW_KEYS or "Functional" in classes:
         return ("tf.keras",)
-    if re.search(_KERAS1_WORDS, text) and not re.search(r'"(kernel_initializer|kernel_size|padding)"', text):
+    if keys & _KERAS2_KEYS:
+        return ("keras2", "tf.keras")
+    if keys & _KERAS1_KEYS or classes & _KERAS1_CLASSES:
         return ("keras1",)
-    if any(f'"class_name": "{c}"' in text for c in _KERAS1_CLASSES):
-        return ("keras1",)
-    return ("keras2", "tf.keras")
+    return ("keras1", "keras2", "tf.keras")
+
+
+def _collect(value: Any, keys: set[str], classes: set[str]) -> None:
+    """The keys of all objects in a document, and the class names."""
+    if isinstance(value, dict):
+        keys.update(value)
+        if isinstance(value.get("class_name"), str):
+            classes.add(value["class_name"])
+        for item in value.values():
+            _collect(item, keys, classes)
+    elif isinstance(value, list):
+        for item in value:
+            _collect(item, keys, classes)

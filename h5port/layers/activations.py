@@ -84,6 +84,8 @@ def resolve(spec: ActivationSpec, writer: Writer) -> Function | None:
         if spec.get("registered_name") and ">" in str(spec["registered_name"]):
             raise _unknown(spec["registered_name"])
         spec = spec.get("config") if isinstance(spec.get("config"), str) else spec.get("class_name")
+    if not isinstance(spec, str):
+        raise _unknown(spec)
     if spec == "hard_sigmoid":
         return Function(writer.rule("hard_sigmoid"))
     if spec not in NAMES or spec == "threshold":
@@ -221,6 +223,8 @@ class Softmax(ActivationLayer, frozen=True, kw_only=True):
     examples = ({}, {"axis": 1})
 
     def function(self, writer: Writer) -> Function | None:
+        if isinstance(self.axis, list) and not self.axis:
+            raise refusal("unsupported-option", "Softmax over no axis")
         if isinstance(self.axis, list):
             return (
                 Function("softmax_axes", {"dims": self.axis})

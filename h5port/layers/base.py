@@ -64,7 +64,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
         `x` is what the layer is called on: a Value, or a list of them; `kwargs` are the call's keyword arguments.
         """
-        raise NotImplementedError
+        raise refusal("unsupported-graph", f"a {b.layer.class_name} that stands as a layer of its own")
 
 
 LAYERS: dict[str, type[Layer]] = {}

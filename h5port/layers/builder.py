@@ -111,6 +111,7 @@ class Building:
         self.custom: Mapping[str, Any] = {}  # the user's replacements, by class or layer name
         self.floatx = "float32"
         self.made: dict[Label, list[tuple[str, str | None]]] = {}  # module types and why, by the label of the layer
+        self.dropped: dict[str, str] = dict(binding.dropped)  # arrays that no tensor is made of, and why
         self.outputs: dict[Label, list[Value]] = {}  # what the calls of a layer gave
 
 
@@ -209,6 +210,10 @@ class Builder:
     def note(self, text: str) -> None:
         """For the report: what was assumed, what training does not reproduce."""
         self.building.notes.append(f"{'/'.join(self.label)}: {text}")
+
+    def drop(self, variable: str, reason: str) -> None:
+        """Say why a stored array has no part in the result."""
+        self.building.dropped[self.array(variable).path] = reason
 
     def stored_below(self) -> dict[str, Tensor]:
         """All arrays of this layer and of what it wraps, by names fit for a module's tensors."""

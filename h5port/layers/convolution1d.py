@@ -20,11 +20,10 @@ Padding = Literal["valid", "same", "causal", "full"]
 
 def single(value: int | list[int], what: str) -> int:
     """An option of one number, which Keras also writes as a list of one."""
-    if isinstance(value, int):
-        return value
-    if len(value) != 1:
+    numbers = [value] if isinstance(value, int) else value
+    if len(numbers) != 1 or numbers[0] < 1:
         raise refusal("unsupported-option", f"{what} {value} of a 1-D layer")
-    return value[0]
+    return numbers[0]
 
 
 def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 1) -> int | None:
@@ -81,6 +80,8 @@ class Conv1D(Layer, frozen=True, kw_only=True):
         taps = single(self.kernel_size, "kernel_size")
         stored = b.stored(kernel_name(b.writer))
         shape = stored.shape
+        if self.groups < 1 or (channels or self.groups) % self.groups:
+            raise refusal("unsupported-option", f"{self.groups} groups of {channels} channels")
         per_group = None if channels is None else channels // self.groups
         if b.rule("conv1d_kernel") == "taps-in-out":
             kernel = b.stored("kernel", (taps, per_group, self.filters)).transpose(2, 1, 0)
@@ -243,34 +244,31 @@ class GlobalAveragePooling1D(GlobalPooling1D, frozen=True, kw_only=True):
 def _pair(value: int | list[int]) -> tuple[int, int]:
     if isinstance(value, int):
         return value, value
-    if len(value) == 1:
-        return value[0], value[0]
-    one, two = value
-    return one, two
+    if len(value) not in (1, 2):
+        raise refusal("unsupported-option", f"{value} in the place of a number before and one after")
+    return value[0], value[-1]
 
 
 @declares("ZeroPadding1D")
 class ZeroPadding1D(Layer, frozen=True, kw_only=True):
-    padding: Any = 1
+    padding: int | list[int] = 1
     data_format: DataFormat = "channels_last"
     mask = "stops"
     examples = ({"padding": [1, 2]},)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        if isinstance(self.padding, dict):
-            raise refusal("unsupported-option", "padding given as a dict")
         before, after = _pair(self.padding)
         return _back(b, padded(b, _first(b, x, self.data_format), before, after), self.data_format)
 
 
 @declares("Cropping1D")
 class Cropping1D(Layer, frozen=True, kw_only=True):
-    cropping: Any = (1, 1)
+    cropping: int | list[int] = 1
     mask = "stops"
     examples = ({"cropping": [1, 2]},)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        before, after = _pair(list(self.cropping) if isinstance(self.cropping, tuple) else self.cropping)
+        before, after = _pair(self.cropping)
         n = x.dim(1)
         shape = (x.dim(0), None if n is None else max(0, n - before - after), x.dim(2))
         return b.call("crop_steps", x, shape=shape, before=before, after=after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from h5port.errors import refusal
 from h5port.layers import activations
@@ -151,7 +151,9 @@ class Masking(Layer, frozen=True, kw_only=True):
 
 @declares("InputLayer")
 class InputLayer(Layer, frozen=True, kw_only=True):
-    inert = frozenset({"batch_size", "type_spec"})
+    sparse: Literal[False] = False
+    ragged: Literal[False] = False
+    inert = frozenset({"batch_size", "type_spec", "optional"})
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return x

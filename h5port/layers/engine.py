@@ -72,7 +72,7 @@ def lower_model(
         program=program if building.problems.found else simplify(program),
         recipes=building.recipes,
         notes=tuple(dict.fromkeys([*building.binding.notes, *building.notes])),
-        dropped=building.binding.dropped,
+        dropped=building.dropped,
         layers={layer.name: builder.name_of(layer) for layer in model.layers.values()},
         made=building.made,
         outputs=building.outputs,
@@ -110,6 +110,8 @@ class _Lowering:
 
     def _input(self, ref: Ref) -> Value:
         layer = self.model.layers[ref.layer]
+        with self.building.problems.collect(layer=layer.name):
+            decode(layer, self.building.writer)
         dtype = _torch_dtype(layer.dtype or self.building.floatx)
         raw = self.builder.new_value(layer.name, layer.batch_shape, dtype, "input")
         b = Builder(self.builder, layer, (*self.label, layer.name), self.builder.name_of(layer))
@@ -138,8 +140,15 @@ class _Lowering:
 
     def _check_only(self, layer: LayerConfig) -> None:
         """What comes before has failed; name at least what is wrong with the layer itself."""
-        if layer.model is None and not is_replaced(layer, self.building.custom):
-            decode(layer, self.building.writer)
+        if is_replaced(layer, self.building.custom):
+            return
+        if layer.model is not None:
+            for inner in layer.model.layers.values():
+                with self.building.problems.collect(layer=inner.place):
+                    self._check_only(inner)
+            return
+        for _, _, child in decode(layer, self.building.writer).children():
+            self._check_only(child)
 
     def _value(self, argument: Argument) -> Any:
         if isinstance(argument, Ref):

@@ -204,9 +204,15 @@ class Dot(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         one, two = inputs_of(x)
         axes = [self.axes, self.axes] if isinstance(self.axes, int) else list(self.axes)
+        if len(axes) != 2:
+            raise refusal("unsupported-option", f"Dot with the axes {axes}")
         axes = [a % v.rank for a, v in zip(axes, (one, two), strict=True)]
         if self.normalize:
-            one, two = (b.call("l2_normalize", v, shape=v.shape, dim=a) for v, a in zip((one, two), axes, strict=True))
+            floor = b.rule("dot_normalize_floor")
+            one, two = (
+                b.call("l2_normalize", v, shape=v.shape, dim=a, floor=floor)
+                for v, a in zip((one, two), axes, strict=True)
+            )
         return batch_dot(b, one, two, axes)
 
 

@@ -60,6 +60,8 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         if self.mode != 0:
             return self._keras1_mode(b, x)
         axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
+        if not axes:
+            raise refusal("unsupported-option", "BatchNormalization over no axis")
         if len(axes) > 1:
             return self._over_axes(b, x, sorted(a % x.rank for a in axes))
         axis = -1 if axes[0] % x.rank == x.rank - 1 else axes[0] % x.rank
@@ -70,6 +72,8 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
             return self._by_std(b, x, axis, size)
         if self.renorm:
             b.note("training differs: batch renormalisation is not reproduced")
+            for unused in ("moving_stddev", "renorm_mean", "renorm_stddev"):
+                b.drop(unused, "only the training of batch renormalisation uses it")
         norm = b.module(
             f"BatchNorm{min(max(x.rank - 2, 1), 3)}d",
             num_features=size,
@@ -129,7 +133,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def _keras1_mode(self, b: Builder, x: Value) -> Value:
         for unused in ("running_mean", "running_std"):
-            b.note(f"{unused} is stored but has no part in mode {self.mode}")
+            b.drop(unused, f"it has no part in mode {self.mode}")
         if self.mode == 2:
             if b.rule("batchnorm_spread") == "std":
                 raise refusal("unsupported-option", "BatchNormalization mode 2 of Keras 0")

@@ -60,9 +60,10 @@ class Library:
         self.imports: dict[str, str] = {}  # name -> the import that brings it
         for file in ("functions.py", "shims.py"):
             text = (_RUNTIME / file).read_text(encoding="utf-8")
+            lines = text.splitlines()
             for node in ast.parse(text).body:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    self.text[node.name] = ast.get_source_segment(text, node) or ""
+                    self.text[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
                     self.tree[node.name] = node
                 elif isinstance(node, ast.ImportFrom | ast.Import):
                     self._add_import(node)
@@ -94,9 +95,14 @@ class Library:
         return [n for n in self.tree if n in found]
 
 
+@functools.cache
+def _library() -> Library:
+    return Library()
+
+
 def print_model(program: Program) -> str:
     """The text of model.py."""
-    library = Library()
+    library = _library()
     used: set[str] = set()
     classes = {id(p): n for p, n in _class_names(program)}
     parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in _class_names(program)]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from h5port.errors import refusal
+from h5port.errors import H5PortError, refusal
 from h5port.module.program import ModuleSpec, Program, names_in
 from h5port.runtime import functions, shims
 
@@ -56,7 +56,9 @@ class Converted(nn.Module):
     def _given(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
         names = self.program.inputs
         if isinstance(names, dict):
-            (given,) = inputs
+            if len(inputs) != 1 or not isinstance(inputs[0], Mapping) or not names.keys() <= inputs[0].keys():
+                raise TypeError(f"this model takes one dict of the inputs {', '.join(names)}")
+            given = inputs[0]
             return {names[k]: _tensor(given[k]) for k in names}
         if len(inputs) == 1 and isinstance(inputs[0], list | tuple) and len(names) > 1:
             inputs = tuple(inputs[0])
@@ -79,11 +81,7 @@ class _Step:
         if call.target.startswith("@"):
             self.target = call.target[1:]
         elif call.target not in FUNCTIONS:
-            raise refusal(
-                "bad-output",
-                f"config.json calls {call.target!r}, which this h5port does not have",
-                remedy="use a newer h5port",
-            )
+            raise _unknown("function", call.target)
         else:
             self.function = FUNCTIONS[call.target]
         self.inputs, self.outputs = call.inputs, call.outputs
@@ -101,10 +99,18 @@ class _Step:
             values.update(zip(self.outputs, result, strict=True))
 
 
+def _unknown(kind: str, name: Any) -> H5PortError:
+    return refusal(
+        "bad-output", f"config.json has a {kind} {name!r}, which this h5port does not have", remedy="use a newer h5port"
+    )
+
+
 def argument(value: Any) -> Any:
     """An argument of the config as Python has it: dtypes by name, functions by name."""
     if isinstance(value, dict) and value.keys() == {"function", "args"}:
-        function = FUNCTIONS[value["function"]]
+        function = FUNCTIONS.get(value["function"])
+        if function is None:
+            raise _unknown("function", value["function"])
         return functools.partial(function, **value["args"]) if value["args"] else function
     if isinstance(value, str) and value in _DTYPES:
         return getattr(torch, value)
@@ -123,12 +129,13 @@ def build_module(spec: ModuleSpec, tensors: Tensors, custom: Custom) -> nn.Modul
     args = spec.args if spec.type == "Stub" else {k: argument(v) for k, v in spec.args.items()}
     cls = TORCH_MODULES.get(spec.type) or SHIMS.get(spec.type)
     if cls is None:
+        raise _unknown("module", spec.type)
+    try:
+        module = cls(**args)
+    except TypeError as error:
         raise refusal(
-            "bad-output",
-            f"config.json has a module of type {spec.type!r}, which this h5port does not have",
-            remedy="use a newer h5port",
-        )
-    module = cls(**args)
+            "bad-output", f"config.json gives a {spec.type} arguments that it does not take: {error}"
+        ) from None
     for tensor, of in spec.tensors.items():
         parameter = getattr(module, tensor)
         if isinstance(parameter, nn.Parameter):

@@ -138,8 +138,8 @@ def einsum(x, y, *, equation):
     return torch.einsum(equation, x, y)
 
 
-def l2_normalize(x, *, dim):
-    return x * x.square().sum(dim, keepdim=True).clamp_min(1e-12).rsqrt()
+def l2_normalize(x, *, dim, floor):
+    return x / x.square().sum(dim, keepdim=True).sqrt().clamp_min(floor)
 
 
 def cosine(product, left, right, *, epsilon):
@@ -307,7 +307,7 @@ def sparsemax(x):
 
 def keras_relu(x, *, negative_slope, max_value, threshold):
     """Keras' relu with all its options: x above the threshold up to a ceiling, a slope below it."""
-    below = negative_slope * (x - threshold)
+    below = negative_slope * (x - threshold) if negative_slope else 0
     y = torch.where(x > threshold, x, below)
     return y if max_value is None else y.clamp_max(max_value)
 
@@ -389,6 +389,8 @@ def masked_mean(x, mask, *, dim, keepdim):
 def masked_softmax_add(x, mask, *, dims):
     """Softmax after a large negative number was added to masked places."""
     x = x + (1 - mask.to(x.dtype)) * -1e9
+    if len(dims) == 1:
+        return torch.softmax(x, dims[0])
     return (x - torch.logsumexp(x, dims, keepdim=True)).exp()
 
 

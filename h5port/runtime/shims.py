@@ -16,12 +16,13 @@ class Memory(nn.Module):
             self.register_buffer(f"state_{i}", torch.zeros(batch_size, size, dtype=dtype), persistent=False)
 
     def recall(self, x):
-        states = [getattr(self, f"state_{i}") for i in range(self.count)]
+        states = [getattr(self, f"state_{i}").clone() for i in range(self.count)]
         return states if self.count > 1 else states[0]
 
     def remember(self, *states):
-        for i, state in enumerate(states):
-            setattr(self, f"state_{i}", state.detach().clone())
+        with torch.no_grad():
+            for i, state in enumerate(states):
+                getattr(self, f"state_{i}").copy_(state)
 
     def reset(self):
         for i in range(self.count):

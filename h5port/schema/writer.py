@@ -96,6 +96,8 @@ RULES: dict[str, dict[str, Any]] = {
     "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
     # nested models have a node of their own from being built
     "nested_first_node": {"0.1": 1, "3.0": 0},
+    # the least length by which Dot(normalize=True) divides
+    "dot_normalize_floor": {"0.1": 1e-6, "3.0": 1e-7},
     # relu with a ceiling: Theano has no floor under it (files of 0.x are Theano's where this can be seen at all)
     "relu_ceiling": {"0.1": "min", "1.0": {"theano": "min", "tensorflow": "clip"}, "2.0": "clip"},
     # the mode `cos` of Merge: the least denominator, and whether the result has an axis more

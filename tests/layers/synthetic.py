@@ -1,0 +1,198 @@
+"""Models as if read from a file, for any declared layer: a config, and random arrays for all that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from h5port.archive import Archive, StoredArray
+from h5port.errors import H5PortError
+from h5port.layers.base import Layer, decode, need_of
+from h5port.layers.catalogue import Lowered, lower_model
+from h5port.layers.convolution1d import Conv1D
+from h5port.layers.core import Embedding
+from h5port.layers.normalization import BatchNormalization, LayerNormalization
+from h5port.layers.recurrent import Cell, Recurrent, StackedRNNCells
+from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
+from h5port.layers.wrappers import TimeDistributed
+from h5port.schema.bind import snake_case
+from h5port.schema.graph import LayerConfig, Model
+from h5port.schema.needs import Need, Variable
+from h5port.schema.parse import parse_model
+from h5port.schema.writer import Writer, find_writer
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int | None, ...]
+Entry = tuple[str, dict[str, Any]]  # class name and options, among which may be entries and lists of them
+
+KERAS3, KERAS2, KERAS1 = "keras-3.15.1", "keras-2.2.4", "keras-1.2.2"
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    archive: Archive
+    model: Model
+    writer: Writer
+    arrays: dict[str, Array]
+
+    def lower(self) -> Lowered:
+        """The program and its recipes. Raises H5PortError with all problems."""
+        lowered = lower_model(self.archive, self.model, self.writer)
+        if lowered.problems:
+            raise H5PortError(lowered.problems)
+        return lowered
+
+
+def synthetic(
+    *entries: Entry,
+    inputs: tuple[Shape, ...] = ((None, 7, 4),),
+    writer: str = KERAS3,
+    backend: str = "tensorflow",
+    dtype: str = "float32",
+    last: dict[str, Any] | None = None,
+) -> Synthetic:
+    """A chain of layers with random weights; the first layer takes all inputs, given by their shapes with the batch.
+
+    Keras 3 stores by paths, older ones by names. `last` has further keys for the entry of the last layer.
+    """
+    who = find_writer(Archive(Path("synthetic"), "none"), {}, writer=writer, source_backend=backend)
+    config = document(entries, inputs, dtype, keras3=who.is_keras3)
+    config["config"]["layers"][-1] |= last or {}
+    model = parse_model(config, who)
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Array] = {}
+    attributes: dict[str, dict[str, Any]] = {"": {"layer_names": []}}
+    count: dict[str, int] = {}
+    x = inputs[0]
+    for layer_config in model.layers.values():
+        try:
+            layer = decode(layer_config, who)
+            needed = list(stored_variables(layer_config, need_of(layer_config, who), x, who))
+        except H5PortError:  # lowering reports it
+            continue
+        word = snake_case(layer_config.class_name)
+        count[word] = count.get(word, -1) + 1
+        group = f"layers/{word}_{count[word]}" if count[word] else f"layers/{word}"
+        names = []
+        for stored in needed:
+            path = f"{group}/{stored.place}" if who.is_keras3 else f"{layer_config.name}/{stored.name}"
+            names.append(stored.name)
+            arrays[path] = random_array(rng, stored.variable, stored.shape, dtype)
+        attributes[""]["layer_names"].append(layer_config.name)
+        attributes[layer_config.name] = {"weight_names": names}
+        x = shape_after(layer, x)
+    archive = Archive(
+        Path("synthetic"),
+        "keras-zip" if who.is_keras3 else "h5-full",
+        layout="paths" if who.is_keras3 else "named",
+        arrays={p: StoredArray(path=p, shape=a.shape, dtype=a.dtype.name) for p, a in arrays.items()},
+        attributes={} if who.is_keras3 else attributes,
+        read=arrays.__getitem__,
+    )
+    return Synthetic(archive, model, who, arrays)
+
+
+# ---- the config
+
+
+def document(entries: tuple[Entry, ...], inputs: tuple[Shape, ...], dtype: str, *, keras3: bool) -> dict[str, Any]:
+    """A Sequential model of one input, a functional one of several."""
+    given = "int32" if entries[0][0] == "Embedding" else dtype
+    layers = [
+        layer_entry(("InputLayer", {"batch_shape": list(shape)}), f"x{i}", given) for i, shape in enumerate(inputs)
+    ]
+    layers += [layer_entry(entry, f"{snake_case(entry[0])}_at_{i}", dtype) for i, entry in enumerate(entries)]
+    config: dict[str, Any] = {"name": "synthetic", "layers": layers}
+    if len(inputs) == 1:
+        return {"class_name": "Sequential", "config": config}
+    before = [layer["name"] for layer in layers[: len(inputs)]]
+    for layer in layers[: len(inputs)]:
+        layer["inbound_nodes"] = []
+    for layer in layers[len(inputs) :]:
+        layer["inbound_nodes"] = [keras3_node(before) if keras3 else [[name, 0, 0, {}] for name in before]]
+        before = [layer["name"]]
+    config |= {"input_layers": [[f"x{i}", 0, 0] for i in range(len(inputs))], "output_layers": [[before[0], 0, 0]]}
+    return {"class_name": "Functional" if keras3 else "Model", "config": config}
+
+
+def layer_entry(entry: Entry, name: str, dtype: str) -> dict[str, Any]:
+    class_name, options = entry
+    inner = {key: inner_entries(value, dtype) for key, value in options.items()}
+    config = {"name": name, "trainable": True, "dtype": dtype, **inner}
+    return {"module": "keras.layers", "class_name": class_name, "config": config, "name": name}
+
+
+def inner_entries(value: Any, dtype: str) -> Any:
+    if isinstance(value, tuple):
+        return layer_entry(value, snake_case(value[0]), dtype)
+    return [inner_entries(v, dtype) for v in value] if isinstance(value, list) else value
+
+
+def keras3_node(before: list[str]) -> dict[str, Any]:
+    tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}} for name in before]
+    return {"args": [tensors if len(tensors) > 1 else tensors[0]], "kwargs": {}}
+
+
+# ---- the arrays
+
+
+@dataclass(frozen=True)
+class StoredVariable:
+    """A variable, its name in a store by names, and its place below its layer in a store by paths."""
+
+    variable: Variable
+    shape: tuple[int, ...]
+    name: str
+    place: str
+
+
+def stored_variables(
+    config: LayerConfig, need: Need, x: Shape, writer: Writer, names: tuple[str, ...] = (), place: str = ""
+) -> Iterator[StoredVariable]:
+    """All variables of a layer and of what it wraps, in the order in which Keras creates them."""
+    layer, names = decode(config, writer), (*names, need.name)
+    for i, variable in enumerate(need.variables):
+        shape = shape_of(layer, variable, x)
+        yield StoredVariable(variable, shape, f"{'/'.join(names)}/{variable.name}:0", f"{place}vars/{i}")
+    inner = [config] if isinstance(layer, Recurrent) else [c for _, _, c in layer.children()]
+    for child, child_config in zip(need.children, inner, strict=not isinstance(layer, Recurrent)):
+        below = (*x[:1], *x[2:]) if isinstance(layer, TimeDistributed) else x
+        yield from stored_variables(child_config, child, below, writer, names, f"{place}{child.attribute}/")
+        if isinstance(layer, StackedRNNCells):
+            x = (*x[:-1], decode(child_config, writer).units)
+
+
+def shape_of(layer: Layer, variable: Variable, x: Shape) -> tuple[int, ...]:
+    """The shape of a variable: what the declaration leaves open is told by the input's shape."""
+    open_sizes: Shape
+    match layer:
+        case Cell() if variable.shape is None:
+            wide = len(layer.kind.gates) * layer.units
+            open_sizes = (2 * wide,) if layer.is_cudnn else (2, wide) if layer.resets_after else (wide,)
+        case PReLU() | SReLU() | ParametricSoftplus():
+            open_sizes = tuple(1 if a in (layer.shared_axes or []) else x[a] for a in range(1, len(x)))
+        case LayerNormalization() | BatchNormalization():
+            open_sizes = tuple(x[a] for a in ([layer.axis] if isinstance(layer.axis, int) else layer.axis))
+        case Conv1D() if variable.name == "W":  # Keras 1 from 1.1 on: (taps, 1, in, out)
+            open_sizes = (*list(layer.kernel_size), 1, x[-1], layer.filters)
+        case _:
+            open_sizes = tuple(x[-1] if n is None else n for n in variable.shape or ())
+    return tuple(int(n) for n in open_sizes if n is not None)
+
+
+def shape_after(layer: Layer, x: Shape) -> Shape:
+    """The shape that the next layer of a chain is called on, as far as these tests need it."""
+    if isinstance(layer, Embedding):
+        return (*x, layer.output_dim)
+    return (*x[:-1], layer.units) if isinstance(layer, Recurrent) else x
+
+
+def random_array(rng: np.random.Generator, variable: Variable, shape: tuple[int, ...], dtype: str) -> Array:
+    """No zeros; what is a variance or a standard deviation is positive."""
+    positive = variable.name.endswith(("variance", "std", "stddev"))
+    signs = 1 if positive else rng.choice([-1, 1], shape)
+    return np.asarray(signs * rng.uniform(0.1, 1, shape), dtype)

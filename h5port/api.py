@@ -314,7 +314,8 @@ def _convert_raw(path: Path, target: Path, overwrite: bool, progress: Progress |
 
 
 def _source_report(path: Path, archive: Archive, writer: str) -> SourceReport:
-    return SourceReport(file=path.name, sha256=folder.sha256(path), container=archive.container, writer=writer)
+    name = path.name.encode("utf-8", "backslashreplace").decode()
+    return SourceReport(file=name, sha256=folder.sha256(path), container=archive.container, writer=writer)
 
 
 def _report_of(recipes: Mapping[str, Recipe], source: SourceReport, out: Path | None, **more: Any) -> Report:

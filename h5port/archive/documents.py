@@ -28,6 +28,9 @@ def parse_json(text: str | bytes, where: str) -> Any:
     if _depth(text) > MAX_DEPTH:
         raise refusal("unsafe-file", f"a config nested deeper than {MAX_DEPTH} levels", file=where)
 
+    if re.search(r"\\u[dD][89a-fA-F]", text) and not _is_text(text):
+        raise refusal("bad-config", "the config holds half of a character (a lone surrogate)", file=where)
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) < len(items):
@@ -40,6 +43,18 @@ def parse_json(text: str | bytes, where: str) -> Any:
         return json.loads(text, object_pairs_hook=pairs)
     except ValueError as error:
         raise refusal("bad-config", f"not valid JSON: {error}", file=where, remedy="fetch the file again") from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether the strings of a JSON document can be written as UTF-8."""
+    for literal in re.findall(r'"(?:[^"\\]|\\.)*"', text):
+        try:
+            json.loads(literal).encode()
+        except UnicodeEncodeError:
+            return False
+        except ValueError:
+            continue
+    return True
 
 
 def _depth(text: str) -> int:

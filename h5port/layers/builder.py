@@ -10,7 +10,16 @@ import msgspec
 
 from h5port.archive import StoredArray
 from h5port.errors import Problems, refusal
-from h5port.module.program import CallSpec, ModuleSpec, Operand, Program, Shape, TensorSpec, ValueSpec, identifier
+from h5port.module.program import (
+    CallSpec,
+    ModuleSpec,
+    Operand,
+    Program,
+    Shape,
+    TensorSpec,
+    ValueSpec,
+    identifier,
+)
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Binding, Label
 from h5port.schema.writer import Writer
@@ -125,6 +134,7 @@ class ProgramBuilder:
         self.calls: list[CallSpec] = []
         self.values: dict[str, ValueSpec] = {}
         self.layer_names: dict[int, str] = {}  # layer id -> identifier
+        self.beside: dict[tuple[str, str], str] = {}  # (layer, suffix) -> name of a further module of the layer
         self.casts: dict[str, Value] = {}  # an input as the model wants it -> as it was given
 
     def new_value(self, base: str, shape: Shape | None, dtype: str, role: str = "") -> Value:
@@ -141,6 +151,13 @@ class ProgramBuilder:
         if layer.id not in self.layer_names:
             self.layer_names[layer.id] = identifier(layer.name, set(self.layer_names.values()))
         return self.layer_names[layer.id]
+
+    def module_name(self, base: str, suffix: str) -> str:
+        """The name of a module beside a layer's own: unlike the name of any layer."""
+        if not suffix:
+            return base
+        taken = set(self.layer_names.values()) | {n for k, n in self.beside.items() if k != (base, suffix)}
+        return self.beside.setdefault((base, suffix), identifier(f"{base}_{suffix}", taken))
 
     def drop_module(self, name: str) -> None:
         """Take back a module that was made on the way to a refusal."""
@@ -280,6 +297,10 @@ class Builder:
 
     def join(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         """Stored arrays (with the same steps on each) joined along an axis."""
+        if len({t.dtype for t in tensors}) > 1:
+            raise refusal(
+                "unsupported-graph", f"arrays of one tensor have different types {[t.dtype for t in tensors]}"
+            )
         steps = tensors[0].recipe.steps
         sources = tuple(s for t in tensors for s in t.recipe.sources)
         return Tensor(sources, tensors[0].dtype, steps).concat(axis)
@@ -288,7 +309,7 @@ class Builder:
 
     def module(self, type: str, suffix: str = "", why: str | None = None, **args: Any) -> Module:
         """A module of a torch.nn class or a shim; the same one again when the layer is called again."""
-        name = f"{self.base}_{suffix}" if suffix else self.base
+        name = self.program.module_name(self.base, suffix)
         if self.dtype != "float32" and type in DTYPED:
             args["dtype"] = self.dtype
         spec = ModuleSpec(type=type, args=args, why=why)

@@ -88,6 +88,8 @@ class _Lowering:
         self.builder, self.model, self.label = builder, model, label
         self.building = builder.building
         self.outputs_of: dict[tuple[str, int], Any] = {}
+        for layer in model.layers.values():
+            builder.name_of(layer)  # layers take their names before anything else does
 
     def root(self) -> tuple[Any, Any]:
         """(outputs, inputs) as structures of value names."""

@@ -7,7 +7,9 @@ among them is {"function": name, "args": {...}}.
 
 from __future__ import annotations
 
+import builtins
 import keyword
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -79,13 +81,19 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 # Functions that do something beside giving a value: they are kept though nobody reads what they give.
 EFFECTS = frozenset({"remember"})
 
-_TAKEN = frozenset(
-    """self super init torch nn math load model forward inputs training extra_repr children modules parameters buffers
-    state_dict register_buffer register_parameter add_module train eval float double half to type cpu cuda apply
-    share_memory zero_grad requires_grad_ dump_patches call_super_init compile named_children named_modules
-    named_parameters named_buffers get_parameter get_submodule get_buffer reset_states t int bool str len list dict
-    tuple range min max sum abs set map zip any all print open id object partial""".split()
+# Names that a layer cannot have in Python: those of torch.nn.Module and of what h5port adds to it, of builtins, and
+# of what model.py imports or defines.
+_MODULE_NAMES = frozenset(
+    """add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval extra_repr
+    float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+    share_memory state_dict to to_empty train training type xpu zero_grad""".split()
 )
+_OUR_NAMES = frozenset("self torch nn partial load below inputs weights custom program reset_states".split())
+_TAKEN = _MODULE_NAMES | _OUR_NAMES | frozenset(dir(builtins))
 
 
 def identifier(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
@@ -100,6 +108,24 @@ def identifier(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str
         n += 1
         result = f"{word}_{n}"
     return result
+
+
+def encoded(value: Any) -> Any:
+    """An argument as JSON can hold it: numbers that JSON has not are written as {"float": "inf"}."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if isinstance(value, dict):
+        return {k: encoded(v) for k, v in value.items()}
+    return [encoded(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def decoded(value: Any) -> Any:
+    """The inverse of `encoded`."""
+    if isinstance(value, dict):
+        if value.keys() == {"float"} and value["float"] in ("inf", "-inf", "nan"):
+            return float(value["float"])
+        return {k: decoded(v) for k, v in value.items()}
+    return [decoded(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def is_buffer(tensor: str) -> bool:

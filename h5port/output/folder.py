@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from h5port.errors import refusal
-from h5port.module.program import FORMAT, VERSION, Document, Program
+from h5port.module.program import FORMAT, VERSION, Document, Program, decoded, encoded
 from h5port.output import safetensors
 from h5port.output.model_py import print_model
 from h5port.output.publish import check_free, published, published_file
@@ -76,7 +76,7 @@ def _metadata(report: Report) -> dict[str, str]:
 
 def to_json(value: Any) -> bytes:
     """Indented JSON; the same value gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(encoded(msgspec.to_builtins(value))), indent=2) + b"\n"
 
 
 def is_folder(path: Path) -> bool:
@@ -98,15 +98,15 @@ def read_program(folder: Path) -> Program:
                 file=where,
                 remedy="use a newer h5port",
             )
-        return msgspec.json.decode(text, type=Document).program
-    except msgspec.DecodeError as error:
+        return msgspec.convert(decoded(msgspec.json.decode(text)), Document).program
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise refusal("bad-output", f"not a config that h5port wrote: {error}", file=where) from None
 
 
 def read_report(folder: Path) -> Report:
     try:
         return msgspec.json.decode((folder / REPORT).read_bytes(), type=Report)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise refusal("bad-output", f"no report of h5port in this folder: {error}", file=str(folder / REPORT)) from None
 
 

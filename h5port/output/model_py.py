@@ -12,6 +12,7 @@ import copy
 import functools
 import itertools
 import keyword
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +49,13 @@ _POSITIONAL = {
     "GaussianDropout": ("rate",),
     "ShapedPReLU": ("shape",),
 }
-_DEFAULTS = {"bias": True, "stride": 1, "dilation": 1, "groups": 1, "num_layers": 1, "nonlinearity": "tanh"}
+_CONV = {"bias": True, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+_RNN = {"bias": True, "num_layers": 1, "nonlinearity": "tanh"}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "Linear": {"bias": True},
+    "Conv1d": _CONV,
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "KerasLSTM", "KerasGRU", "KerasRNN"), _RNN),
+}
 
 
 class Library:
@@ -104,12 +111,14 @@ def print_model(program: Program) -> str:
     """The text of model.py."""
     library = _library()
     used: set[str] = set()
-    classes = {id(p): n for p, n in _class_names(program)}
-    parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in _class_names(program)]
+    named = _class_names(program, library)
+    classes = {id(p): n for p, n in named}
+    parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in named]
     pasted = library.closure(used)
     load = _LOAD_CUSTOM if _has(program, "Custom") else _LOAD
     body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, load.format(name=classes[id(program)])])
-    return f'"""{_plain(program.doc)}\n\n{_ABOUT}\n"""\n\n' + _imports(body, library) + "\n\n\n" + body + "\n"
+    text = f'"""{_plain(program.doc)}\n\n{_ABOUT}\n"""\n\n' + _imports(body, library) + "\n\n\n" + body + "\n"
+    return text.encode("ascii", "backslashreplace").decode()  # only string literals can hold anything else
 
 
 _ABOUT = "Written by h5port. It needs torch and safetensors, nothing else: `from model import load`."
@@ -136,7 +145,7 @@ def below(weights, name):
     return {{k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(name + ".")}}'''
 
 
-def _class_names(program: Program) -> list[tuple[Program, str]]:
+def _class_names(program: Program, library: Library) -> list[tuple[Program, str]]:
     """All programs, inner ones first, each with a class name of its own."""
     result: list[tuple[Program, str]] = []
 
@@ -146,7 +155,7 @@ def _class_names(program: Program) -> list[tuple[Program, str]]:
                 visit(spec.program)
         word = "".join(w.capitalize() for w in identifier(p.name).split("_") if w) or "Model"
         word = word if not word[0].isdigit() and not keyword.iskeyword(word) else f"Model{word}"
-        taken = {n for _, n in result} | {"Path", "PackedSequence", "F", "Memory"}
+        taken = {n for _, n in result} | library.tree.keys() | library.imports.keys() | {"Path"}
         n = 1
         name = word
         while name in taken or name.startswith("Keras"):
@@ -159,22 +168,17 @@ def _class_names(program: Program) -> list[tuple[Program, str]]:
 
 
 def _imports(body: str, library: Library) -> str:
+    """The import lines that the code needs, in the order of isort."""
     used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}
-    lines = {
-        "from pathlib import Path",
-        "import torch",
-        "from safetensors.torch import load_file",
-        "from torch import nn",
-    }
-    if "torch" not in used:
-        lines.discard("import torch")
-    lines |= {
-        line for name, line in library.imports.items() if name in used and name not in ("torch", "nn", "annotations")
-    }
-    if "partial" in used:
-        lines.add("from functools import partial")
-    standard = sorted(x for x in lines if x.split()[1] in ("pathlib", "functools"))
-    others = sorted(lines - set(standard), key=lambda x: (not x.startswith("import"), x))
+    known = {**library.imports, "Path": "from pathlib import Path", "partial": "from functools import partial"}
+    known |= {"load_file": "from safetensors.torch import load_file"}
+    names: dict[str, list[str]] = {}
+    for name in sorted(used & known.keys(), key=lambda n: (not n[0].isupper(), n)):
+        module, _, imported = known[name].partition(" import ")
+        names.setdefault(module, []).append(imported)
+    lines = sorted(f"{m} import {', '.join(n)}" if n != [""] else m for m, n in names.items())
+    standard = [x for x in lines if x.split()[1] in ("pathlib", "functools")]
+    others = sorted((x for x in lines if x not in standard), key=lambda x: (not x.startswith("import"), x))
     return "\n".join(standard) + "\n\n" + "\n".join(others)
 
 
@@ -189,10 +193,12 @@ class _Class:
         self, program: Program, classes: dict[int, str], library: Library, used: set[str], *, root: bool
     ) -> None:
         self.program, self.classes, self.library, self.used, self.root = program, classes, library, used, root
-        globals_ = set(library.tree) | set(library.imports) | set(classes.values()) | {"partial", "self", "load"}
+        self.globals = set(library.tree) | set(library.imports) | set(classes.values()) | {"partial", "self", "load"}
         self.names: dict[str, str] = {}
         for value in program.values:
-            self.names[value] = identifier(value, globals_ | set(self.names.values())) if value in globals_ else value
+            self.names[value] = (
+                identifier(value, self.globals | set(self.names.values())) if value in self.globals else value
+            )
         self.reads: dict[str, int] = {}
         for call in program.calls:
             for name in names_in(call.inputs):
@@ -237,7 +243,7 @@ class _Class:
             own = f'below(weights, "{name}"), custom' if _has(spec.program, "Custom") else ""
             call, args = self.classes[id(spec.program)], [own] if own else []
         elif spec.type == "Custom":
-            config = ascii(spec.args["config"])
+            config = _text(spec.args["config"])
             call, args = f"custom[{spec.args['name']!a}]", [config, f'below(weights, "{name}")']
         else:
             if spec.type in self.library.tree:
@@ -264,9 +270,8 @@ class _Class:
         for key in positional:
             yield ast.unparse(self._literal(spec.args[key]))
         for key, value in spec.args.items():
-            if key not in positional and not (
-                key in _DEFAULTS and _DEFAULTS[key] == value and type(value) is type(_DEFAULTS[key])
-            ):
+            default = _DEFAULTS.get(spec.type, {}).get(key)
+            if key not in positional and not (default == value and type(default) is type(value)):
                 yield f"{key}={ast.unparse(self._literal(value))}"
 
     # ---- forward
@@ -279,7 +284,7 @@ class _Class:
             for key, name in self.program.inputs.items():
                 yield f"{self.names[name]} = inputs[{key!a}]"
         statements = list(self._statements())
-        reads = [{n.id for n in ast.walk(s.value) if isinstance(n, ast.Name)} for s in statements]
+        reads = [set(_values_in(s.value)) for s in statements]
         last = {name: i for i, names in enumerate(reads) for name in names}
         holder = {name: name for name in names_in(self.program.inputs)}  # printed name -> the value it holds now
         printed = {name: self.names[name] for name in holder}
@@ -305,6 +310,8 @@ class _Class:
         yield base
         for n in itertools.count(2):
             name = f"{base}_{n}"
+            if name in self.globals:
+                continue
             if name not in self.names.values() or name == self.names[value] or re.sub(r"_\d+$", "", name) == base:
                 yield name
 
@@ -386,17 +393,17 @@ class _Class:
         if isinstance(operand, str):
             if operand.startswith("@"):
                 return ast.Attribute(ast.Name("self"), operand[1:])
-            return folded.get(operand) or ast.Name(operand)
+            return folded.get(operand) or _value(operand)
         if isinstance(operand, list | tuple):
             return ast.List([self._operand(o, folded) for o in operand])
-        return ast.Constant(operand)
+        return self._literal(operand)
 
     def _literal(self, value: Any) -> ast.expr:
         if isinstance(value, dict) and value.keys() == {"function", "args"}:
             return self._function(value["function"], value["args"])
         if isinstance(value, str) and value in _DTYPES:
             return ast.Attribute(ast.Name("torch"), value)
-        return ast.parse(ascii(value), mode="eval").body
+        return ast.parse(_text(value), mode="eval").body
 
     def _function(self, name: str, args: dict[str, Any]) -> ast.expr:
         """A function as a value: torch's own where ours only hands on, otherwise ours, pasted."""
@@ -413,13 +420,13 @@ class _Class:
 
     def _structure(self, names: Any, pending: dict[str, ast.expr]) -> ast.expr:
         if isinstance(names, dict):
-            return ast.Dict([self._literal(k) for k in names], [self._structure(v, pending) for v in names.values()])
+            return ast.Dict([ast.Constant(k) for k in names], [self._structure(v, pending) for v in names.values()])
         if isinstance(names, list | tuple):
             values = [self._structure(v, pending) for v in names]
             if self.root:
                 return ast.List(values)
             return values[0] if len(values) == 1 else ast.Tuple(values)
-        return pending.get(names) or ast.Name(names)
+        return pending.get(names) or _value(names)
 
 
 class _Statement(NamedTuple):
@@ -430,12 +437,34 @@ class _Statement(NamedTuple):
     returns: bool = False
 
 
+_VALUE = "%"  # marks the names of values until they are printed: functions and modules have names, too
+
+
+def _value(name: str) -> ast.expr:
+    return ast.Name(_VALUE + name)
+
+
+def _values_in(expression: ast.expr) -> Iterator[str]:
+    for node in ast.walk(expression):
+        if isinstance(node, ast.Name) and node.id.startswith(_VALUE):
+            yield node.id[1:]
+
+
 class _Renamed(ast.NodeTransformer):
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Name(self.names.get(node.id, node.id))
+        return ast.Name(self.names[node.id[1:]]) if node.id.startswith(_VALUE) else node
+
+
+def _text(value: Any) -> str:
+    """A literal in ASCII; numbers that Python has no literal for are made of their names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(k)}: {_text(v)}" for k, v in value.items()) + "}"
+    return f"[{', '.join(map(_text, value))}]" if isinstance(value, list) else ascii(value)
 
 
 def _apply(function: ast.expr, args: list[ast.expr], keywords: dict[str, ast.expr]) -> ast.expr:

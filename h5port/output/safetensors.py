@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def write(
     text += b" " * (-len(text) % 8)
     with path.open("wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
-        f.truncate(8 + len(text) + size)
+        _reserve(f, 8 + len(text) + size)
     if size:
         data = np.memmap(path, np.uint8, "r+", offset=8 + len(text), shape=(size,))
         for name, (start, stop) in places.items():
@@ -72,6 +73,15 @@ def write(
 def width(dtype: str) -> int:
     """Bytes of one element."""
     return np.dtype(DTYPES[dtype][1]).itemsize
+
+
+def _reserve(f: BinaryIO, size: int) -> None:
+    """Give the file its size. A disk that is too full says so here: writing to a mapped file would end the process."""
+    f.flush()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(f.fileno(), 0, size)
+    else:
+        f.truncate(size)
 
 
 def _places(recipes: Mapping[str, Recipe]) -> tuple[dict[str, tuple[int, int]], int]:

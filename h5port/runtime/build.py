@@ -84,8 +84,9 @@ class _Step:
             raise _unknown("function", call.target)
         else:
             self.function = FUNCTIONS[call.target]
-        self.inputs, self.outputs = call.inputs, call.outputs
+        self.outputs = call.outputs
         self.args = {k: argument(v) for k, v in call.args.items()}
+        self.inputs = call.inputs
 
     def run(self, owner: nn.Module, values: dict[str, Any]) -> None:
         operands = [_operand(i, owner, values) for i in self.inputs]

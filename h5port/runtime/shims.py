@@ -20,9 +20,8 @@ class Memory(nn.Module):
         return states if self.count > 1 else states[0]
 
     def remember(self, *states):
-        with torch.no_grad():
-            for i, state in enumerate(states):
-                getattr(self, f"state_{i}").copy_(state)
+        for i, state in enumerate(states):
+            getattr(self, f"state_{i}").copy_(state.detach())
 
     def reset(self):
         for i in range(self.count):

@@ -390,7 +390,8 @@ def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need
             where = f"{variable.name} of {'/'.join(label)} {variable.shape}"
             return f"{name!r} has the shape {list(array.shape)}, which does not fit {where}"
         parts = name.replace("\\", "/").split("/")
-        owners = ({_direction(p) or p for p in parts[:-1]} | {_direction(parts[-1])}) & inner
+        above = [p for p in parts[:-1] if p != need.name]
+        owners = ({_direction(p) or p for p in above} | {_direction(parts[-1])}) & inner
         if not owners <= set(label):
             return f"the name {name!r} belongs to another layer than {'/'.join(label)}"
     return None

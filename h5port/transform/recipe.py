@@ -38,6 +38,9 @@ class Source(msgspec.Struct, frozen=True):
         if self.part is None:
             return self.shape
         axis, size = self.part.axis, self.part.stop - self.part.start
+        inside = 0 <= axis < len(self.shape) and 0 <= self.part.start <= self.part.stop <= self.shape[axis]
+        if not inside or (self.squeeze and size != 1):
+            raise ValueError(f"no part {self.part.start}:{self.part.stop} along axis {axis} of {self.shape}")
         rest = self.shape[axis + 1 :]
         return self.shape[:axis] + rest if self.squeeze else (*self.shape[:axis], size, *rest)
 
@@ -76,8 +79,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The shape of the target, computed without data; ValueError if the steps do not fit the sources."""
         if self.fill_shape is not None:
             return self.fill_shape
-        (shape,) = self._shapes()[-1]
-        return shape
+        shapes = self._shapes()[-1]
+        if len(shapes) != 1:
+            raise ValueError(f"the steps give {len(shapes)} arrays, not one")
+        return shapes[0]
 
     def _shapes(self) -> list[tuple[Shape, ...]]:
         """The shapes before each step, and after the last."""
@@ -89,16 +94,25 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, read: Callable[[str], Array]) -> Array:
         """The target as an array (a view where that is possible). `read` gives a stored array by its name."""
         if self.fill_shape is not None:
-            return np.full(self.fill_shape, self.fill, self.dtype)
-        arrays = tuple(s.take(read(s.array)) for s in self.sources)
+            return _filled(self.fill_shape, self.fill or 0.0, self.dtype)
+        arrays = tuple(s.take(self._checked(read(s.array))) for s in self.sources)
         for step in self.steps:
             arrays = step.apply(arrays)
         (result,) = arrays
         return result
 
+    def _checked(self, a: Array) -> Array:
+        """The stored array, which must be of the recipe's type: nothing is converted on the way."""
+        if a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
+            raise ValueError(f"a source of type {a.dtype} for a target of type {self.dtype}")
+        return a
+
     def apply_into(self, read: Callable[[str], Array], out: Array) -> None:
         """The same, written into `out` in whatever memory order `out` has."""
-        out[...] = self.apply(read)
+        result = self.apply(read)
+        if out.dtype.newbyteorder("=") != memory_dtype(self.dtype) or out.shape != result.shape:
+            raise ValueError(f"{result.dtype} {result.shape} does not fit into {out.dtype} {out.shape}")
+        out[...] = result
 
     def invert(self, target: Array, into: Mapping[str, Array]) -> None:
         """Write the parts of the stored arrays that this target was made of back into `into`."""
@@ -115,6 +129,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         if self.fill_shape is not None:
             return [f"{list(self.fill_shape)} filled with {self.fill:g}: Keras has no such array"]
         return ["from " + s.words() for s in self.sources] + ["then " + s.words() for s in self.steps]
+
+
+def memory_dtype(name: str) -> np.dtype[Any]:
+    """The numpy type that carries a dtype in memory: bfloat16 travels as its bits."""
+    return np.dtype(np.uint16 if name == "bfloat16" else name)
+
+
+def _filled(shape: Shape, value: float, dtype: str) -> Array:
+    if dtype != "bfloat16":
+        return np.full(shape, value, dtype)
+    bits = int(np.float32(value).view(np.uint32)) >> 16
+    return np.full(shape, bits, np.uint16)
 
 
 def full(shape: Shape, value: float, dtype: str = "float32") -> Recipe:

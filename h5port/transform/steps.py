@@ -39,6 +39,8 @@ class Transpose(Step, frozen=True, tag="transpose"):
     axes: tuple[int, ...]
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        for s in shapes:
+            _require(sorted(self.axes) == list(range(len(s))), f"{list(self.axes)} are not the axes of {s}")
         return tuple(tuple(s[a] for a in self.axes) for s in shapes)
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -57,8 +59,8 @@ class Reshape(Step, frozen=True, tag="reshape"):
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
         for s in shapes:
-            if math.prod(s) != math.prod(self.shape):
-                raise ValueError(f"cannot reshape {s} to {self.shape}")
+            fits = math.prod(s) == math.prod(self.shape) and min(self.shape, default=0) >= 0
+            _require(fits, f"cannot reshape {s} to {self.shape}")
         return (self.shape,) * len(shapes)
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -75,6 +77,9 @@ class Flip(Step, frozen=True, tag="flip"):
     axes: tuple[int, ...]
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        for s in shapes:
+            once = len(set(self.axes)) == len(self.axes) and all(0 <= a < len(s) for a in self.axes)
+            _require(once, f"{list(self.axes)} are not axes of {s}")
         return shapes
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -95,9 +100,11 @@ class Blocks(Step, frozen=True, tag="blocks"):
     order: tuple[int, ...]
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        count = len(self.order)
+        _require(count > 0 and sorted(self.order) == list(range(count)), f"{list(self.order)} is no order of blocks")
         for s in shapes:
-            if s[self.axis] % len(self.order):
-                raise ValueError(f"axis {self.axis} of {s} is not made of {len(self.order)} equal blocks")
+            _require(0 <= self.axis < len(s), f"{s} has no axis {self.axis}")
+            _require(s[self.axis] % count == 0, f"axis {self.axis} of {s} is not made of {count} equal blocks")
         return shapes
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -122,9 +129,11 @@ class Split(Step, frozen=True, tag="split"):
     parts: int
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(len(shapes) == 1, f"one array is cut, not {len(shapes)}")
         (s,) = shapes
-        if s[self.axis] % self.parts:
-            raise ValueError(f"axis {self.axis} of {s} is not made of {self.parts} equal parts")
+        _require(0 <= self.axis < len(s), f"{s} has no axis {self.axis}")
+        whole = self.parts > 0 and s[self.axis] % self.parts == 0
+        _require(whole, f"axis {self.axis} of {s} is not made of {self.parts} equal parts")
         return (_with(s, self.axis, s[self.axis] // self.parts),) * self.parts
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -144,10 +153,11 @@ class Concat(Step, frozen=True, tag="concat"):
     axis: int
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(len(shapes) > 0, "nothing to join")
         first = shapes[0]
-        for s in shapes:
-            if _with(s, self.axis, 0) != _with(first, self.axis, 0):
-                raise ValueError(f"cannot join {list(shapes)} along axis {self.axis}")
+        _require(0 <= self.axis < len(first), f"{first} has no axis {self.axis}")
+        alike = all(_with(s, self.axis, 0) == _with(first, self.axis, 0) for s in shapes)
+        _require(alike, f"cannot join {list(shapes)} along axis {self.axis}")
         return (_with(first, self.axis, sum(s[self.axis] for s in shapes)),)
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -163,6 +173,11 @@ class Concat(Step, frozen=True, tag="concat"):
 
 
 AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def _with(shape: Shape, axis: int, size: int) -> Shape:

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from h5port.errors import refusal
+from h5port.errors import H5PortError, refusal
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 256
+MAX_VALUES = 5_000_000
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
@@ -45,11 +46,15 @@ def parse_json(text: str | bytes, where: str) -> Any:
         raise refusal("bad-config", f"not valid JSON: {error}", file=where, remedy="fetch the file again") from None
 
 
+# A string, closed or not, or a bracket. (Without the open end, a text of many escapes would take quadratic time.)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)|[\[\]{}]', re.DOTALL)
+
+
 def _is_text(text: str) -> bool:
     """Whether the strings of a JSON document can be written as UTF-8."""
-    for literal in re.findall(r'"(?:[^"\\]|\\.)*"', text):
+    for token in _TOKEN.findall(text):
         try:
-            json.loads(literal).encode()
+            json.loads(token).encode()
         except UnicodeEncodeError:
             return False
         except ValueError:
@@ -59,26 +64,34 @@ def _is_text(text: str) -> bool:
 
 def _depth(text: str) -> int:
     depth = deepest = 0
-    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        if bracket in "[{":
+    for token in _TOKEN.findall(text):
+        if token in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif bracket in "]}":
+        elif token in "]}":
             depth -= 1
     return deepest
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The document, by PyYAML's SafeLoader with the two tags that Keras' own files use."""
+    """The document, by PyYAML's SafeLoader with the two tags that Keras' own files use.
+
+    Refused: what JSON cannot hold (dates, bytes, keys that are no text), a key twice in one mapping, and documents
+    that are too deep or, by their aliases, too large.
+    """
     try:
         import yaml
     except ImportError:
-        raise refusal(
-            "missing-extra", "reading YAML needs PyYAML", file=where, remedy="pip install 'h5port[yaml]'"
-        ) from None
+        remedy = "pip install 'h5port[yaml]'"
+        raise refusal("missing-extra", "reading YAML needs PyYAML", file=where, remedy=remedy) from None
 
     class Loader(yaml.SafeLoader):
-        pass
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [k.value for k, _ in node.value]
+            twice = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
+            if twice is not None:
+                raise ValueError(f"the key {twice!r} stands twice in one mapping")
+            return super().construct_mapping(node, deep)
 
     def sequence(loader: Any, node: Any) -> Any:
         return list(loader.construct_sequence(node, deep=True))
@@ -91,14 +104,55 @@ def parse_yaml(text: str, where: str) -> Any:
     if len(text) > MAX_BYTES:
         raise refusal("unsafe-file", f"a config of {len(text)} characters", file=where)
     try:
-        return yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+        document = yaml.load(text, Loader=Loader)
+        _check_plain(document, where)
+    except H5PortError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise refusal("bad-config", f"not YAML that can be read safely: {error}", file=where) from None
+    return document
+
+
+def _check_plain(document: Any, where: str) -> None:
+    """Refuse what JSON has not, and more values or levels than a config has. An alias counts as often as it stands."""
+    todo, count = [(document, 1)], 0
+    while todo:
+        value, depth = todo.pop()
+        count += 1
+        if depth > MAX_DEPTH + 1 or count > MAX_VALUES:
+            what = f"deeper than {MAX_DEPTH} levels, or of more than {MAX_VALUES} values"
+            raise refusal("unsafe-file", f"a config {what}", file=where)
+        if isinstance(value, dict):
+            if not all(isinstance(k, str) for k in value):
+                raise ValueError("a key that is no text")
+            todo += [(v, depth + 1) for v in value.values()]
+        elif isinstance(value, list):
+            todo += [(v, depth + 1) for v in value]
+        elif not isinstance(value, bool | int | float | str | None) or type(value).__module__ != "builtins":
+            raise ValueError(f"a value of type {type(value).__name__}")
 
 
 def read_document(path: Path, kind: str) -> Any:
     """The document in a JSON or YAML file. Some people dump the text of `to_json()` once more: undone here."""
-    data = path.read_bytes()
-    parse = parse_json if kind == "json" else parse_yaml
-    document = parse(data.decode("utf-8-sig", "replace"), str(path))
-    return parse(document, str(path)) if isinstance(document, str) else document
+    if path.stat().st_size > MAX_BYTES:
+        raise refusal("unsafe-file", f"a config of more than {MAX_BYTES} bytes", file=str(path))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refusal("bad-config", f"the text is not UTF-8: {error}", file=str(path)) from None
+    document = _parse_text(text, kind, str(path))
+    if not isinstance(document, str):
+        return document
+    return _parse_text(document, "json" if document.lstrip()[:1] in ("{", "[") else "yaml", str(path))
+
+
+def _parse_text(text: str, kind: str, where: str) -> Any:
+    """YAML dumped twice begins with a quote, as JSON dumped twice does: what is not the one is tried as the other."""
+    if kind == "yaml":
+        return parse_yaml(text, where)
+    try:
+        return parse_json(text, where)
+    except H5PortError as error:
+        if not text.lstrip().startswith('"') or error.code != "bad-config":
+            raise
+        return parse_yaml(text, where)

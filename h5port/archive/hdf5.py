@@ -7,6 +7,7 @@ was ever stored. All of that can be seen before a byte is read, and is refused h
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,8 @@ MAX_RANK = 32
 MAX_NAME = 4096
 MAX_ATTRIBUTES = 64 * 1024 * 1024  # bytes of one object
 MAX_RATIO = 1100  # deflate cannot do better than about 1,030
+# What h5py raises, here and there, on damaged files.
+_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
@@ -33,6 +36,7 @@ class Hdf5Store:
         self.where = where
         try:
             self.file = h5py.File(file, "r")
+            self.size = self.file.id.get_filesize()
         except (OSError, ValueError, RuntimeError) as error:
             raise refusal(
                 "damaged-file", f"the HDF5 file is cut short or damaged ({error})", file=where, remedy="fetch it again"
@@ -46,25 +50,30 @@ class Hdf5Store:
                     self._add(path, item)
                 else:
                     self.attributes[path] = _attributes(item, f"{where}:/{path}")
+        except _DAMAGE as error:
+            self.file.close()
+            remedy = "fetch it again"
+            raise refusal("damaged-file", f"the HDF5 file is damaged ({error})", file=where, remedy=remedy) from None
         except BaseException:
             self.file.close()
             raise
 
     def _add(self, path: str, dataset: h5py.Dataset) -> None:
         where = f"{self.where}:/{path}"
-        _check_storage(dataset, where)
+        dtype = _dtype(dataset, where)
+        _check_storage(dataset, where, self.size)
         name = path.replace("\\", "/")  # written on Windows
         if name in self.arrays:
             raise refusal("unsafe-file", "two arrays of one name", file=where)
-        self.arrays[name] = StoredArray(path=name, shape=tuple(dataset.shape), dtype=_dtype(dataset, where))
+        self.arrays[name] = StoredArray(path=name, shape=tuple(dataset.shape), dtype=dtype)
         self._datasets[name] = dataset
 
     def read(self, path: str) -> np.ndarray[Any, Any]:
         dataset = self._datasets[path]
-        array = np.empty(dataset.shape, dataset.dtype)
         try:
+            array = np.empty(dataset.shape, dataset.dtype)
             dataset.read_direct(array) if array.size else None
-        except OSError as error:
+        except _DAMAGE as error:
             raise refusal("damaged-file", f"the array cannot be read ({error})", file=f"{self.where}:/{path}") from None
         if array.dtype.kind == "V":
             return array.view("<u2").astype(np.uint16)
@@ -93,13 +102,32 @@ def _walk(root: h5py.File, where: str) -> Iterator[tuple[str, h5py.Group | h5py.
         if key in seen:
             raise refusal("unsafe-file", "a group that is linked to twice", file=f"{where}:/{path}")
         seen.add(key)
-        todo.extend(reversed([(f"{path}/{n}" if path else n, _child(item, n, where)) for n in item]))
+        todo.extend(reversed([(f"{path}/{n}" if path else n, _child(item, n, where)) for n in _names(item, where)]))
+
+
+def _names(group: h5py.Group, where: str) -> list[str]:
+    try:
+        names = list(group)
+    except UnicodeDecodeError as error:
+        raise refusal("unsafe-file", f"a name that is no text ({error})", file=f"{where}:{group.name}") from None
+    for name in names:
+        if len(name) > MAX_NAME or not _is_utf8(name):
+            what = "that is no text" if len(name) <= MAX_NAME else f"of {len(name)} characters"
+            raise refusal("unsafe-file", f"a name {what}", file=f"{where}:{group.name}")
+    return names
+
+
+def _is_utf8(name: str | bytes) -> bool:
+    """h5py gives a name that is no text as bytes, or as str with halves of characters."""
+    try:
+        name.encode()  # type: ignore[union-attr]
+    except (UnicodeEncodeError, AttributeError):
+        return False
+    return True
 
 
 def _child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset:
     place = f"{where}:{group.name.rstrip('/')}/{name[:80]}"
-    if len(name) > MAX_NAME:
-        raise refusal("unsafe-file", f"a name of {len(name)} characters", file=place)
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         raise refusal(
@@ -110,7 +138,7 @@ def _child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Datase
         )
     try:
         item = group[name]
-    except (OSError, KeyError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise refusal(
             "damaged-file", f"cannot be opened ({error})", file=place, remedy="fetch the file again"
         ) from None
@@ -119,7 +147,8 @@ def _child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Datase
     return item
 
 
-def _check_storage(dataset: h5py.Dataset, where: str) -> None:
+def _check_storage(dataset: h5py.Dataset, where: str, file_size: int) -> None:
+    """Whether all bytes that the array declares are stored in this file, and no more than a reader can bear."""
     plist = dataset.id.get_create_plist()
     if plist.get_external_count() > 0:
         raise refusal("unsafe-file", "an array whose bytes lie in another file; it is not opened", file=where)
@@ -134,11 +163,13 @@ def _check_storage(dataset: h5py.Dataset, where: str) -> None:
         raise refusal(
             "unsafe-file", f"an array behind HDF5 filters {filters}", file=where, remedy="only deflate is read"
         )
+    if math.prod(n or 1 for n in dataset.shape) * dataset.dtype.itemsize >= 2**63:
+        raise refusal("unsafe-file", f"an array of the shape {list(dataset.shape)}", file=where)
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
     if dataset.chunks is not None:
         grid = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
-        whole = dataset.id.get_num_chunks() == grid and declared <= max(stored, 1) * MAX_RATIO
+        whole = dataset.id.get_num_chunks() == grid and declared <= max(min(stored, file_size), 1) * MAX_RATIO
     else:
         whole = stored == declared
     if declared and not whole:
@@ -151,36 +182,75 @@ def _check_storage(dataset: h5py.Dataset, where: str) -> None:
 
 
 def _dtype(dataset: h5py.Dataset, where: str) -> str:
-    dtype = dataset.dtype
-    if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:
+    try:
+        dtype = dataset.dtype
+        plain = h5py.check_enum_dtype(dtype) is None and dtype.names is None and dtype.subdtype is None
+    except _DAMAGE as error:
+        raise refusal("unsafe-file", f"an array of a type that is not a number ({error})", file=where) from None
+    if plain and dtype.kind == "V" and dtype.itemsize == 2:
         return "bfloat16"
-    if h5py.check_enum_dtype(dtype) is None and dtype.kind in "iuf" and dtype.itemsize <= 8:
+    if plain and dtype.kind in "iuf" and dtype.itemsize <= 8:
         return str(dtype.newbyteorder("=").name)
     if dtype.kind == "b":
         return "bool"
     raise refusal("unsafe-file", f"an array of type {dtype}, which is not a number", file=where)
 
 
+# Attributes that decide how a file is read: one that cannot be read is not one that is absent.
+_DECISIVE = re.compile(r"(model_config|keras_version|backend|layer_names|weight_names)\d*")
+
+
 def _attributes(item: h5py.Group, where: str) -> dict[str, Any]:
-    """The attributes as str, int, float and lists of them; a list that Keras cut into pieces is joined."""
+    """The attributes as str, int, float, bool and lists of them; a list that Keras cut into pieces is joined."""
     total = sum(_attribute_size(item, i) for i in range(h5py.h5a.get_num_attrs(item.id)))
-    if total > MAX_ATTRIBUTES:
-        raise refusal("unsafe-file", f"attributes of {total} bytes", file=where)
     values: dict[str, Any] = {}
     for name in item.attrs:
-        try:
-            values[name] = _plain(item.attrs[name])
-        except (OSError, TypeError, ValueError, UnicodeDecodeError, RuntimeError):
-            values[name] = None  # not an attribute that Keras writes
+        values[name] = _attribute(item, name, where)
+        total += _text_size(values[name])
+        if total > MAX_ATTRIBUTES:
+            raise refusal("unsafe-file", f"attributes of more than {MAX_ATTRIBUTES} bytes", file=where)
     for name in ("layer_names", "weight_names"):
-        if name not in values and f"{name}0" in values:
-            pieces: list[Any] = []
-            while f"{name}{len(pieces)}" in values:
-                pieces.append(values[f"{name}{len(pieces)}"])
+        pieces: list[Any] = []
+        while name not in values and f"{name}{len(pieces)}" in values:
+            pieces.append(_as_list(values[f"{name}{len(pieces)}"]))
+        if pieces:
             values[name] = [x for piece in pieces for x in piece]
-        elif name in values and not isinstance(values[name], list):
-            values[name] = [values[name]] if isinstance(values[name], str) else []
+        elif name in values:
+            values[name] = _as_list(values[name])
     return values
+
+
+def _attribute(item: h5py.Group, name: str, where: str) -> Any:
+    """One attribute; None where it is empty, or of a type that Keras does not write. Its type is looked at before its
+    value: reading some types crashes libhdf5."""
+    try:
+        attribute = h5py.h5a.open(item.id, name.encode())
+        if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+            return None
+        value = _plain(item.attrs[name]) if _is_plain_type(attribute.get_type()) else None
+    except _DAMAGE:
+        value = None
+    if value is None and _DECISIVE.fullmatch(name):
+        raise refusal("damaged-file", f"the attribute {name} cannot be read", file=where, remedy="fetch the file again")
+    return value
+
+
+def _is_plain_type(kind: h5py.h5t.TypeID) -> bool:
+    if isinstance(kind, h5py.h5t.TypeEnumID):
+        return bool(kind.dtype == np.dtype(bool))
+    if isinstance(kind, h5py.h5t.TypeFloatID):
+        return bool(kind.get_size() <= 8)
+    return isinstance(kind, h5py.h5t.TypeStringID | h5py.h5t.TypeIntegerID)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if isinstance(value, str) else []
+
+
+def _text_size(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(map(_text_size, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def _attribute_size(item: h5py.Group, index: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
-from pathlib import Path, PurePosixPath
+import zlib
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
 from h5port.archive.archive import Archive, Json, StoredArray, WriterMark
@@ -14,6 +16,16 @@ from h5port.archive.recognise import recognise, recognise_zip
 from h5port.errors import refusal
 
 MAX_MEMBERS = 100_000
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def open_archive(path: Path, *, any_hdf5: bool = False) -> Archive:
@@ -39,9 +51,6 @@ def open_archive(path: Path, *, any_hdf5: bool = False) -> Archive:
 
 def read_config_file(path: Path) -> Json:
     """An architecture in JSON or YAML; a full `.h5` or `.keras` serves, too, for its config."""
-    kind = recognise(path)
-    if kind in ("json", "yaml"):
-        return read_document(path, kind)
     with open_archive(path) as archive:
         if archive.config is None:
             raise refusal("no-architecture", "this file holds no config", file=str(path))
@@ -80,7 +89,9 @@ def _hdf5_archive(path: Path, store: Hdf5Store) -> Archive:
     ):
         return _archive(path, "weights.h5", "paths", store, "", config=config, mark=mark)
     found = f"attributes {sorted(root)[:5]}, groups {sorted(g for g in store.attributes if g and '/' not in g)[:5]}"
-    raise refusal("not-keras", f"an HDF5 file, but not of Keras: {found}", file=str(path))
+    raise refusal(
+        "not-keras", f"an HDF5 file, but not of Keras: {found}", file=str(path), remedy="--raw writes its arrays"
+    )
 
 
 def _archive(
@@ -126,6 +137,8 @@ def _archive(
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, list) and len(value) == 1:  # some tools write a text as an array of one
+        value = value[0]
     return value if isinstance(value, str) else None
 
 
@@ -170,7 +183,7 @@ def _open_zip(path: Path) -> Archive:
             meta = f"{folder}metadata.json"
             metadata = parse_json(_member(path, archive, meta), f"{path}:{meta}") if meta in archive.namelist() else {}
             weights = _weights_file(path, archive, archive.getinfo(f"{folder}model.weights.h5"))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise refusal(
             "damaged-file", f"the zip is cut short or damaged ({error})", file=str(path), remedy="fetch it again"
         ) from None
@@ -191,7 +204,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
         raise refusal("unsafe-file", f"the member {twice!r} stands twice in the zip", file=str(path))
     for info in archive.infolist():
         parts = PurePosixPath(info.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
+        if parts.is_absolute() or PureWindowsPath(info.filename).drive or ".." in parts.parts:
             raise refusal("unsafe-file", f"a member that wants to be outside: {info.filename!r}", file=str(path))
         if info.file_size > max(info.compress_size, 1) * MAX_RATIO:
             raise refusal(
@@ -208,6 +221,9 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
 def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     if info.compress_type != zipfile.ZIP_STORED:
         return io.BytesIO(archive.read(info))
+    with archive.open(info) as member:  # to its end, so that zipfile compares the checksum
+        while member.read(1 << 20):
+            pass
     with path.open("rb") as f:  # the local header has name and extra fields of its own lengths
         f.seek(info.header_offset)
         header = f.read(30)
@@ -216,6 +232,9 @@ def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
 
 
 def _open_folder(path: Path) -> Archive:
+    for name in ("config.json", "metadata.json", "model.weights.h5"):
+        if (path / name).exists() and recognise(path / name) not in ("json", "hdf5"):
+            raise refusal("not-keras", f"{name} is not what its name says", file=str(path / name))
     config = read_document(path / "config.json", "json")
     metadata = read_document(path / "metadata.json", "json") if (path / "metadata.json").exists() else {}
     store = Hdf5Store(path / "model.weights.h5", str(path / "model.weights.h5"))
@@ -237,11 +256,20 @@ def _open_document(path: Path, kind: str) -> Archive:
     return Archive(path, "architecture", config=document)
 
 
+def _shard_names(path: Path, weight_map: Any) -> list[str]:
+    """The files of a sharded store: base names only, whatever folders the index speaks of."""
+    if not isinstance(weight_map, dict):
+        raise refusal("bad-config", "weight_map is not an object of file names", file=str(path))
+    listed = [n for v in weight_map.values() for n in (v if isinstance(v, list) else [v])]
+    for name in listed:
+        if not isinstance(name, str) or len(name) > 255 or not name.isprintable():
+            raise refusal("bad-config", f"weight_map names {ascii(name)[:80]}, which is no file name", file=str(path))
+    return sorted({PurePosixPath(n.replace("\\", "/")).name for n in listed})
+
+
 def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
     """Sharded weights: the index names the files, the files name the arrays."""
-    names: set[str] = set()
-    for value in index["weight_map"].values():
-        names.update(value if isinstance(value, list) else [value])
+    names = _shard_names(path, index["weight_map"])
     stores: list[Hdf5Store] = []
     where: dict[str, Hdf5Store] = {}
     attributes: dict[str, dict[str, Any]] = {}
@@ -251,7 +279,7 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
             store.close()
 
     try:
-        for name in sorted(PurePosixPath(str(n).replace("\\", "/")).name for n in names):
+        for name in names:
             shard = path.parent / name
             if not shard.is_file():
                 raise refusal(
@@ -260,6 +288,7 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
                     file=str(path),
                     remedy="fetch all shards",
                 )
+            recognise(shard)
             store = Hdf5Store(shard, str(shard))
             stores.append(store)
             for array in store.arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -38,7 +39,7 @@ _WEB_PAGE = Foreign("an HTML or XML page, not a model", "the download went wrong
 
 def recognise(path: Path) -> str:
     """'hdf5', 'zip', 'folder', 'json' or 'yaml'; everything else is refused by its name."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, this takes names that no file can have
         raise refusal("not-found", f"there is no file {path.absolute()}", file=str(path), remedy=_near_names(path))
     if path.is_dir():
         return _recognise_folder(path)
@@ -109,6 +110,8 @@ def _foreign(path: Path, head: bytes, foot: bytes, size: int) -> Foreign | None:
         )
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return Foreign("a safetensors file", "it has no Keras architecture; load it with safetensors")
+    if head[:3] == b"\x08\x01\x12":
+        return Foreign("the graph of a TensorFlow SavedModel", _RESAVE)
     if head[:1] == b"\x08" and (b"onnx" in head[:64].lower() or head[2:3] in (b"\x12", b":", b"\x1a")):
         return Foreign("an ONNX model", "convert the Keras file that it was made from")
     if head[:1] == b"\n" and b"\0" in head:

@@ -114,7 +114,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
     output_dim: int
     mask_zero: bool = False
     mask = "own"
-    inert = frozenset({"weights", "sparse"})
+    inert = frozenset({"weights", "sparse", "dropout"})
     examples = ({"input_dim": 9, "output_dim": 4}, {"input_dim": 9, "output_dim": 4, "mask_zero": True})
 
     def variables(self, writer: Writer) -> Iterator[Variable]:

@@ -335,7 +335,7 @@ class _Parser:
             }
         if isinstance(node, dict):  # a layer that is called on a dict of tensors
             return ({k: self._argument(v, names) for k, v in node.items()},), {}
-        if _is_reference(node, names) or _is_constant(node):
+        if node and isinstance(node[0], str):  # one reference, not wrapped
             node = [node]
         kwargs: dict[str, Any] = {}
         args = []

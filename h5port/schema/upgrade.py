@@ -68,7 +68,7 @@ _KERAS1_CLASS: dict[str, dict[str, str]] = {
     "LSTM": {"output_dim": "units", "input_dim": "", "input_length": ""},
     "GRU": {"output_dim": "units", "input_dim": "", "input_length": ""},
     "SimpleRNN": {"output_dim": "units", "input_dim": "", "input_length": ""},
-    "Embedding": {"init": "embeddings_initializer", "dropout": "", "input_length": ""},
+    "Embedding": {"init": "embeddings_initializer", "input_length": ""},
     "UpSampling1D": {"length": "size"},
     "Reshape": {"dims": "target_shape"},
     "Conv1D": {"input_dim": "", "input_length": ""},

@@ -95,7 +95,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The target as an array (a view where that is possible). `read` gives a stored array by its name."""
         if self.fill_shape is not None:
             return _filled(self.fill_shape, self.fill or 0.0, self.dtype)
-        arrays = tuple(s.take(self._checked(read(s.array))) for s in self.sources)
+        arrays = tuple(s.take(read(s.array)) for s in self.sources)
         for step in self.steps:
             arrays = step.apply(arrays)
         (result,) = arrays
@@ -109,7 +109,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply_into(self, read: Callable[[str], Array], out: Array) -> None:
         """The same, written into `out` in whatever memory order `out` has."""
-        result = self.apply(read)
+        result = self.apply(lambda name: self._checked(read(name)))
         if out.dtype.newbyteorder("=") != memory_dtype(self.dtype) or out.shape != result.shape:
             raise ValueError(f"{result.dtype} {result.shape} does not fit into {out.dtype} {out.shape}")
         out[...] = result

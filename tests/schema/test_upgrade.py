@@ -140,7 +140,10 @@ option_dicts = st.dictionaries(
 @LAW
 @given(class_name=st.sampled_from(CLASSES), raw=option_dicts, generation=st.integers(0, 3))
 def test_the_newest_names_are_not_renamed_again(class_name: str, raw: dict[str, Any], generation: int) -> None:
-    new = upgrade.options(class_name, raw, generation)
+    try:
+        new = upgrade.options(class_name, raw, generation)
+    except H5PortError:  # two keys for one option
+        return
     assert upgrade.options(class_name, new, 3) == new
     # a key that happens to be both old and new would be renamed again and again
     assert upgrade.options(class_name, new, generation) == new

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,3 +177,71 @@ def test_partial_converts_the_rest_and_the_stub_names_its_layer(tmp_path: Path) 
     assert module.lstm.config["units"] == 3
     with pytest.raises(NotImplementedError, match="square_it"):
         module(torch.from_numpy(SQUARE.calls()[0][0][0]))
+
+
+# ---- model.py, by itself
+
+
+def test_model_py_needs_nothing_but_torch_and_safetensors(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    h5port.convert(BILSTM, tmp_path / "out")
+    ids = torch.randint(0, 50, (3, 7))
+    torch.save(ids, tmp_path / "ids.pt")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['h5port'] = None\n"
+        "import torch; from model import load; torch.set_grad_enabled(False)\n"
+        "torch.save(load()(torch.load(sys.argv[2])), sys.argv[3])"
+    )
+    files = [str(tmp_path / n) for n in ("out", "ids.pt", "y.pt")]
+    subprocess.run([sys.executable, "-I", "-c", code, *files], check=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.load(tmp_path / "y.pt"), h5port.load(BILSTM)(ids))
+
+
+def stacked_lstms(path: Path, units: list[int], masked: bool = False) -> Path:
+    """A file of Keras 2.3.1 with LSTMs one behind the other, on sequences of 4 features; random weights."""
+    options = {"return_sequences": True, "activation": "tanh", "recurrent_activation": "sigmoid"}
+    shape = {"batch_input_shape": [None, 5, 4]}
+    entries = [("Masking", {"name": "masking", "mask_value": 0.0, **shape})] if masked else []
+    entries += [("LSTM", {"name": f"lstm_{i}", "units": u, **options, **shape}) for i, u in enumerate(units)]
+    layers = [{"class_name": c, "config": o} for c, o in entries]
+    config = {"class_name": "Sequential", "config": {"name": "stack", "layers": layers}}
+    random, width = np.random.default_rng(0), 4
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [o["name"] for _, o in entries]
+        for holder in (file, group):
+            holder.attrs["keras_version"], holder.attrs["backend"] = "2.3.1", "tensorflow"
+        for _, options in entries:
+            layer, u = group.create_group(options["name"]), options.get("units", 0)
+            shapes = {"kernel:0": (width, 4 * u), "recurrent_kernel:0": (u, 4 * u), "bias:0": (4 * u,)} if u else {}
+            layer.attrs["weight_names"] = [f"{options['name']}/{n}" for n in shapes]
+            for name, size in shapes.items():
+                layer[f"{options['name']}/{name}"] = random.normal(size=size).astype("f4")
+            width = u or width
+    return path
+
+
+@pytest.mark.parametrize(
+    ("units", "masked", "layers"),
+    [([4, 4, 4], False, {"lstm_0": 3}), ([4, 4, 3], False, {"lstm_0": 2, "lstm_2": 1}), ([4, 4], True, {})],
+)
+def test_equal_layers_become_one_module_where_that_is_exact(
+    units: list[int], masked: bool, layers: dict[str, int], tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    source = stacked_lstms(tmp_path / "model.h5", units, masked)
+    plain, stacked = h5port.load(source), h5port.load(source, stack_recurrent=True)
+    for name, count in layers.items():
+        assert getattr(stacked, name).num_layers == count
+    x = torch.randn(3, 5, 4)
+    with torch.inference_mode():
+        torch.testing.assert_close(stacked(x), plain(x))
+
+
+def test_the_report_says_which_old_names_were_read_as_new_ones() -> None:
+    case = genuine("keras-1.2.2-theano/conv1d_same")
+    notes = " ".join(h5port.check(case.source, **case.options).notes)
+    assert "Convolution1D -> Conv1D" in notes
+    assert "Conv1D.nb_filter -> filters" in notes

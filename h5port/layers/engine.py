@@ -71,7 +71,7 @@ def lower_model(
     return Lowered(
         program=program if building.problems.found else simplify(program),
         recipes=building.recipes,
-        notes=tuple(dict.fromkeys([*building.binding.notes, *building.notes])),
+        notes=tuple(dict.fromkeys([*_about(model, writer), *building.binding.notes, *building.notes])),
         dropped=building.dropped,
         layers={layer.name: builder.name_of(layer) for layer in model.layers.values()},
         made=building.made,
@@ -79,6 +79,12 @@ def lower_model(
         bound=[(label, a.shape) for (label, _), a in building.binding.arrays.items()],
         problems=tuple(dict.fromkeys(building.problems.found)),
     )
+
+
+def _about(model: Model, writer: Writer) -> list[str]:
+    """What the report says of the whole file: assumptions and upgrades."""
+    upgrades = f"names of {writer} read as today's: {', '.join(model.upgrades)}"
+    return [*([writer.assumed] if writer.assumed else []), *([upgrades] if model.upgrades else [])]
 
 
 class _Lowering:

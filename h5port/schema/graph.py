@@ -74,7 +74,10 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a graph of calls. `inputs` and `outputs` are structures (a Ref, or lists and dicts of Refs)."""
+    """A model as a graph of calls. `inputs` and `outputs` are structures (a Ref, or lists and dicts of Refs).
+
+    `upgrades`, of the outermost model, lists the old names that were read as new ones.
+    """
 
     name: str
     class_name: str
@@ -83,6 +86,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Argument
     outputs: Argument
     trainable: bool = True
+    upgrades: tuple[str, ...] = ()
 
 
 def refs(argument: Argument) -> list[Ref]:

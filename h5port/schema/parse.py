@@ -40,6 +40,7 @@ class _Parser:
             FAMILIES[writer.candidates[0].family]
         ]
         self.ids = itertools.count()
+        self.upgrades: dict[str, None] = {}
         self.shared: dict[Any, LayerConfig] = {}  # shared_object_id -> the layer met first
 
     def root(self, config: Any) -> Model:
@@ -61,7 +62,7 @@ class _Parser:
                 layer=layer.name,
                 remedy="h5port.state_dict or `h5port convert --raw` give its weights",
             )
-        return layer.model
+        return msgspec.structs.replace(layer.model, upgrades=tuple(sorted(self.upgrades)))
 
     # ---- layers
 
@@ -81,6 +82,7 @@ class _Parser:
             options: dict[str, Any] = {}
         else:
             options = upgrade.options(upgrade.class_name(class_name), raw, self.generation)
+            self._log_upgrades(class_name, raw)
             inside = f"{place}.config" if self.generation else place
             options = {k: self._children(v, f"{inside}.{k}") for k, v in options.items()}
         own = raw if isinstance(raw, dict) else {}
@@ -103,6 +105,16 @@ class _Parser:
         if shared_id is not None:
             self.shared[shared_id] = result
         return result
+
+    def _log_upgrades(self, class_name: str, raw: dict[str, Any]) -> None:
+        """For the report: which old names were read as which new ones."""
+        newest = upgrade.class_name(class_name)
+        if newest != class_name:
+            self.upgrades[f"{class_name} -> {newest}"] = None
+        renamed = upgrade.names(newest, self.generation)
+        for old in raw.keys() & renamed.keys():
+            if renamed[old]:
+                self.upgrades[f"{newest}.{old} -> {renamed[old]}"] = None
 
     def _class_and_options(self, entry: Any, place: str) -> tuple[str, Any]:
         if self.generation == 0 and isinstance(entry, dict) and isinstance(entry.get("name"), str):

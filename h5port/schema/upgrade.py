@@ -112,17 +112,23 @@ def class_name(name: str) -> str:
     return CLASSES.get(name, name)
 
 
-def options(class_name: str, raw: dict[str, Any], generation: int) -> dict[str, Any]:
-    """The options under their newest names. `generation` is the writer's first digit (0 to 3)."""
-    names: dict[str, str] = {}
+def names(class_name: str, generation: int) -> dict[str, str]:
+    """Old option name -> newest ("" where the key says nothing). `generation` is the writer's first digit (0 to 3)."""
+    found: dict[str, str] = {}
     if generation <= 1:
-        names = {**_KERAS1, **_KERAS1_CLASS.get(class_name, {})}
+        found = {**_KERAS1, **_KERAS1_CLASS.get(class_name, {})}
     if generation <= 2:
-        names = {**names, **_KERAS2_CLASS.get(class_name, {})}
+        found = {**found, **_KERAS2_CLASS.get(class_name, {})}
+    return found
+
+
+def options(class_name: str, raw: dict[str, Any], generation: int) -> dict[str, Any]:
+    """The options under their newest names."""
+    renamed = names(class_name, generation)
     result: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in raw.items():
-        new = names.get(key, key)
+        new = renamed.get(key, key)
         if not new:
             continue
         value = _spelling(new, value)

@@ -132,11 +132,17 @@ DEFAULTS[("GRUCell", "reset_after")] = DEFAULTS[("GRU", "reset_after")]
 
 
 class Writer(msgspec.Struct, frozen=True, kw_only=True):
-    """The Keras that a file comes from: one release, or all that it can have been. `backend` None: not told."""
+    """The Keras that a file comes from: one release, or all that it can have been.
+
+    backend  None where it is not told
+    named    the version as the file has it
+    assumed  what was taken for granted where the file is silent
+    """
 
     candidates: tuple[Release, ...]
     backend: str | None = None
     named: str | None = None
+    assumed: str | None = None
 
     @property
     def family(self) -> str:
@@ -251,7 +257,18 @@ def find_writer(archive: Archive, config: Any, *, writer: str | None, source_bac
                 families = tuple(f for f in families if f in ("keras0", "keras1", "keras2")) or families
             candidates = tuple(r for r in KNOWN if FAMILIES[r.family] in families)
             candidates = tuple(r for r in candidates if _fits_evidence(r, archive)) or candidates
-    return Writer(candidates=candidates, backend=_backend(source_backend, backend, archive, candidates), named=version)
+    found = _backend(source_backend, backend, archive, candidates)
+    assumed = None
+    if (
+        found is None
+        and archive.layout == "named"
+        and not archive.arrays
+        and FAMILIES[candidates[-1].family] == "keras1"
+    ):
+        # no weights, so nothing to tell by: the default of that Keras, which was Theano until 1.1
+        found = "tensorflow" if candidates[0] >= release("1.1") else "theano"
+        assumed = f"the file does not show its backend; {found}, the default of {candidates[0]}, was assumed"
+    return Writer(candidates=candidates, backend=found, named=version, assumed=assumed)
 
 
 def _fits_evidence(candidate: Release, archive: Archive) -> bool:
@@ -283,9 +300,6 @@ def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release
     weights = [n for a in archive.attributes.values() for n in a.get("weight_names") or []]
     if weights:  # TensorFlow's names end in ":0", Theano's do not
         return "tensorflow" if any(re.search(r":\d+$", str(n)) for n in weights) else "theano"
-    if archive.layout == "named" and FAMILIES[candidates[-1].family] == "keras1":
-        # no weights, so nothing to tell by: the default of that Keras, which was Theano until 1.1
-        return "tensorflow" if candidates[0] >= release("1.1") else "theano"
     return None
 
 

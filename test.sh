@@ -4,4 +4,4 @@ set -eu
 cd "$(dirname "$0")"
 EXTRA=dev
 . scripts/environment.sh
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest -n auto "$@"

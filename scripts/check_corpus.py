@@ -1,7 +1,7 @@
 """Runs h5port on files found in the wild and compares with what their Keras computed.
 
-A difference of up to 2e-5 of the scale is told, not failed: on some trained models the Keras that wrote the file differs
-as much from itself, by rounding alone, when it computes a row by itself or in a batch.
+A difference of up to 2e-5 of the scale is told, not failed: on some trained models the Keras that wrote the file
+differs as much from itself, by rounding alone, when it computes a row by itself or in a batch.
 """
 
 from __future__ import annotations

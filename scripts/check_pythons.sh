@@ -11,6 +11,7 @@ for version in 3.10 3.13; do
     venv=.venv-$version
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
-    "$venv/bin/python" -m pytest -n 2 | tail -n 1
+    "$venv/bin/python" -m pytest -n auto >"$venv/log" 2>&1 || { cat "$venv/log"; exit 1; }
+    echo "Python $version: $(tail -n 1 "$venv/log")"
 done
 [ -n "$found" ] || echo "neither Python 3.10 nor 3.13 is on this machine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,15 @@ FILES: dict[str, type[Any]] = {"config.schema.json": Document, "report.schema.js
 
 def schema(name: str) -> bytes:
     """The text of one schema file."""
-    body = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(FILES[name])}
+    body = _clean({"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(FILES[name])})
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+
+
+def _clean(value: Any) -> Any:
+    """Descriptions come from docstrings, whose indentation depends on the Python."""
+    if isinstance(value, dict):
+        return {k: inspect.cleandoc(v) if k == "description" else _clean(v) for k, v in value.items()}
+    return [_clean(v) for v in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

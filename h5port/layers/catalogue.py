@@ -2,6 +2,7 @@
 
 from h5port.layers import (  # noqa: F401
     activations,
+    cells,
     convolution1d,
     core,
     merge,

@@ -11,8 +11,8 @@ from h5port.errors import refusal
 from h5port.layers import engine
 from h5port.layers.base import Layer, declares, decode
 from h5port.layers.builder import Builder, Module, Value
+from h5port.layers.cells import Cell
 from h5port.layers.recurrent import (
-    Cell,
     Frame,
     Part,
     Run,

@@ -156,7 +156,8 @@ class Concat(Step, frozen=True, tag="concat"):
         _require(len(shapes) > 0, "nothing to join")
         first = shapes[0]
         _require(0 <= self.axis < len(first), f"{first} has no axis {self.axis}")
-        alike = all(_with(s, self.axis, 0) == _with(first, self.axis, 0) for s in shapes)
+        rest = _with(first, self.axis, 0)
+        alike = all(len(s) == len(first) and _with(s, self.axis, 0) == rest for s in shapes)
         _require(alike, f"cannot join {list(shapes)} along axis {self.axis}")
         return (_with(first, self.axis, sum(s[self.axis] for s in shapes)),)
 

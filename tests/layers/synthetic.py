@@ -13,10 +13,11 @@ from h5port.archive import Archive, StoredArray
 from h5port.errors import H5PortError
 from h5port.layers.base import Layer, decode, need_of
 from h5port.layers.catalogue import Lowered, lower_model
+from h5port.layers.cells import Cell, StackedRNNCells
 from h5port.layers.convolution1d import Conv1D
 from h5port.layers.core import Embedding
 from h5port.layers.normalization import BatchNormalization, LayerNormalization
-from h5port.layers.recurrent import Cell, Recurrent, StackedRNNCells
+from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
 from h5port.layers.wrappers import TimeDistributed
 from h5port.schema.bind import snake_case

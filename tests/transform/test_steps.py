@@ -153,6 +153,7 @@ def test_a_step_refuses_shapes_with_a_value_error_or_keeps_its_laws(step: AnySte
         (Split(0, 2), [(4, 3), (4, 3)]),
         (Concat(0), [(4, 3), (4, 2)]),
         (Concat(0), [(4, 3), (4,)]),
+        (Concat(0), [(0,), ()]),
         (Concat(2), [(4, 3), (4, 3)]),
         (Concat(0), [()]),
         (Concat(0), []),

@@ -37,7 +37,7 @@ class Archive:
     layout      "named": groups by layer, ordered by the attributes `layer_names` and `weight_names`;
                 "numbered": Keras 0.x, `layer_0/param_0`; "paths": `layers/dense/vars/0`; "none": no weights
     attributes  group path -> attribute name -> value (strings, numbers and lists of them)
-    assets      names of further files inside a `.keras` archive
+    ignored     groups of the file that hold no weights: optimizer, metrics
     """
 
     def __init__(

@@ -56,7 +56,6 @@ NAMES: dict[str, Function | None] = {
     "sparse_plus": Function("sparse_plus"),
     "sparse_sigmoid": Function("sparse_sigmoid"),
     "sparsemax": Function("sparsemax"),
-    "threshold": None,  # takes arguments: refused below
 }
 
 
@@ -88,7 +87,7 @@ def resolve(spec: ActivationSpec, writer: Writer) -> Function | None:
         raise _unknown(spec)
     if spec == "hard_sigmoid":
         return Function(writer.rule("hard_sigmoid"))
-    if spec not in NAMES or spec == "threshold":
+    if spec not in NAMES:
         raise _unknown(spec)
     return NAMES[spec]
 

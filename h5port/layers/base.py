@@ -22,6 +22,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a layer class, and what they mean. Subclasses are registered by `declares`.
 
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
+    takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     inert     options of this class that change nothing at inference
     examples  options that the tests build and convert
@@ -29,6 +30,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     names: ClassVar[tuple[str, ...]] = ()
     takes_mask: ClassVar[bool] = False
+    takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     inert: ClassVar[frozenset[str]] = frozenset()
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()

@@ -53,6 +53,7 @@ class Cell(Layer, frozen=True, kw_only=True):
     implementation: int = 2
     mask = "own"
     takes_mask = True
+    takes_arguments = True
     kind: ClassVar[Kind]
     inert = frozenset({"unit_forget_bias", "noise_shape"})
 
@@ -170,6 +171,8 @@ class Cell(Layer, frozen=True, kw_only=True):
 
     def make(self, b: Builder, x: Value, suffix: str = "", **native: Any) -> tuple[Module, bool]:
         """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own."""
+        if self.dropout or self.recurrent_dropout:
+            b.note("training differs: the dropout inside the recurrence is not reproduced")
         args, why = self.native(b.writer)
         size = self.features(b, x)
         if args is not None:

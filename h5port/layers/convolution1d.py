@@ -9,7 +9,7 @@ from h5port.errors import refusal
 from h5port.layers import activations
 from h5port.layers.base import ActivationSpec, Layer, declares
 from h5port.layers.builder import Builder, Tensor, Value
-from h5port.layers.core import bias_name, kernel_name, move_axis
+from h5port.layers.core import bias_name, move_axis
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -78,28 +78,30 @@ class Conv1D(Layer, frozen=True, kw_only=True):
     def _kernel(self, b: Builder, channels: int | None) -> Tensor:
         """(out, in, taps), as torch has it. Theano's convolution turns its kernels round."""
         taps = single(self.kernel_size, "kernel_size")
-        stored = b.stored(kernel_name(b.writer))
-        shape = stored.shape
         if self.groups < 1 or (channels or self.groups) % self.groups:
             raise refusal("unsupported-option", f"{self.groups} groups of {channels} channels")
         per_group = None if channels is None else channels // self.groups
         if b.rule("conv1d_kernel") == "taps-in-out":
             kernel = b.stored("kernel", (taps, per_group, self.filters)).transpose(2, 1, 0)
-        elif (
-            shape[0] == taps
-            and shape[1] == 1
-            and shape[3] == self.filters
-            and shape[2] in (channels, shape[2])
-            and shape[3:] != (1,)
-        ):
-            kernel = stored.transpose(3, 2, 0, 1).reshape(self.filters, shape[2], taps)
-        elif shape[0] == self.filters and shape[2:] == (taps, 1):
-            kernel = stored.reshape(self.filters, shape[1], taps)
         else:
-            raise refusal(
-                "shape-mismatch", f"a 1-D kernel of shape {list(shape)} for {self.filters} filters of {taps} taps"
-            )
+            kernel = self._keras1_kernel(b, taps, per_group)
         return kernel.flip(2) if b.rule("kernels") == "flipped" else kernel
+
+    def _keras1_kernel(self, b: Builder, taps: int, channels: int | None) -> Tensor:
+        """The two layouts of Keras 0 and 1 are told by the shape, as Keras 2 does (engine/topology.py of 2.0.8,
+        preprocess_weights_for_loading); where the shape fits both, by the version."""
+        layouts: dict[str, tuple[int | None, ...]] = {
+            "taps-1-in-out": (taps, 1, channels, self.filters),
+            "out-in-taps-1": (self.filters, channels, taps, 1),
+        }
+        shape = b.stored("W").shape
+        fitting = [n for n, wanted in layouts.items() if Variable("W", wanted).fits(shape)]
+        usual: str = b.rule("conv1d_kernel")
+        layout = usual if usual in fitting or not fitting else fitting[0]
+        stored = b.stored("W", layouts[layout])
+        if layout == "taps-1-in-out":
+            return stored.transpose(3, 2, 0, 1).reshape(self.filters, shape[2], taps)
+        return stored.reshape(self.filters, shape[1], taps)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         x = b.cast(x, b.dtype)
@@ -233,7 +235,7 @@ class GlobalAveragePooling1D(GlobalPooling1D, frozen=True, kw_only=True):
         axis, shape = self._shape(x)
         if x.mask is None:
             return b.call("mean_over", x, shape=shape, dim=axis, keepdim=self.keepdims)
-        if b.writer.family in ("keras0", "keras1"):
+        if b.rule("average_pooling_mask") == "refuse":
             raise refusal(
                 "unsupported-graph",
                 f"a mask reaches a GlobalAveragePooling1D layer: {b.writer} itself refuses this model",

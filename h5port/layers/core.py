@@ -15,16 +15,17 @@ from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
 
-def _keras1(writer: Writer) -> bool:
-    return writer.family in ("keras0", "keras1")
+def has_short_names(writer: Writer) -> bool:
+    """Whether this Keras calls its variables W and b."""
+    return bool(writer.rule("variable_names") == "short")
 
 
 def kernel_name(writer: Writer) -> str:
-    return "W" if _keras1(writer) else "kernel"
+    return "W" if has_short_names(writer) else "kernel"
 
 
 def bias_name(writer: Writer) -> str:
-    return "b" if _keras1(writer) else "bias"
+    return "b" if has_short_names(writer) else "bias"
 
 
 @declares("Dense", "TimeDistributedDense")
@@ -90,7 +91,7 @@ class Highway(Layer, frozen=True, kw_only=True):
     def variables(self, writer: Writer) -> Iterator[Variable]:
         weights = [Variable("W", (None, None)), Variable("W_carry", (None, None))]
         biases = [Variable("b", (None,)), Variable("b_carry", (None,))] if self.use_bias else []
-        if writer.family == "keras0" or writer.candidates[0].version < (1, 1):
+        if writer.rule("highway_variables") == "pairs":
             return iter([v for pair in zip(weights, biases, strict=False) for v in pair] if biases else weights)
         return iter(weights + biases)
 
@@ -108,6 +109,10 @@ class Highway(Layer, frozen=True, kw_only=True):
         return b.call("highway", gate, changed, x, shape=x.shape)
 
 
+def _table_name(writer: Writer) -> str:
+    return "W" if has_short_names(writer) else "embeddings"
+
+
 @declares("Embedding")
 class Embedding(Layer, frozen=True, kw_only=True):
     input_dim: int
@@ -118,11 +123,11 @@ class Embedding(Layer, frozen=True, kw_only=True):
     examples = ({"input_dim": 9, "output_dim": 4}, {"input_dim": 9, "output_dim": 4, "mask_zero": True})
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
-        yield Variable("W" if _keras1(writer) else "embeddings", (self.input_dim, self.output_dim))
+        yield Variable(_table_name(writer), (self.input_dim, self.output_dim))
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         table = b.module("Embedding", num_embeddings=self.input_dim, embedding_dim=self.output_dim)
-        table.tensor("weight", b.stored("W" if _keras1(b.writer) else "embeddings"))
+        table.tensor("weight", b.stored(_table_name(b.writer)))
         raw = b.program.before_cast(x)
         ids = b.call("cast", raw, shape=x.shape, dtype="int64", to="int64")
         shape = None if x.shape is None else (*x.shape, self.output_dim)

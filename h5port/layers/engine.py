@@ -61,10 +61,8 @@ def lower_model(
     )
     building = Building(writer, bind(archive, need_of(root, writer, frozenset(custom))))
     building.partial, building.custom = partial, custom
-    if writer.family in ("keras0", "keras1", "keras2") and any(
-        a.dtype == "float64" for a in building.binding.arrays.values()
-    ):
-        building.floatx = "float64"  # these Kerases compute in one type, which the weights show
+    if any(a.dtype == "float64" for a in building.binding.arrays.values()) and writer.rule("one_float_type"):
+        building.floatx = "float64"
     builder = ProgramBuilder(building)
     outputs, inputs = _Lowering(builder, model, ()).root()
     program = builder.program(model.name, f"Keras model {model.name!r}, written by {writer}", inputs, outputs)
@@ -90,8 +88,9 @@ def _about(model: Model, writer: Writer) -> list[str]:
 class _Lowering:
     """One model into one program. `outputs_of` has what each call gave: a Value, or a list or dict of them."""
 
-    def __init__(self, builder: ProgramBuilder, model: Model, label: Label) -> None:
+    def __init__(self, builder: ProgramBuilder, model: Model, label: Label, *, trainable: bool = True) -> None:
         self.builder, self.model, self.label = builder, model, label
+        self.trainable = trainable and model.trainable
         self.building = builder.building
         self.outputs_of: dict[tuple[str, int], Any] = {}
         for layer in model.layers.values():
@@ -140,7 +139,7 @@ class _Lowering:
                     self._check_only(layer)
                     continue
                 base = self.builder.name_of(layer)
-                b = Builder(self.builder, layer, (*self.label, layer.name), base, trainable=self.model.trainable)
+                b = Builder(self.builder, layer, (*self.label, layer.name), base, trainable=self.trainable)
                 given = lower_call(b, args, kwargs)
                 self.outputs_of[(call.layer, call.call)] = given
                 if given is not _BROKEN:
@@ -218,9 +217,12 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return layer.lower(b, *args, **kwargs)
     args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
     x = args[0] if args else kwargs.pop("inputs")
-    if len(args) > 1:
+    if any(a is not None for a in args[1:]):
         kwargs["positional"] = args[1:]
     x = _with_given_mask(b, x, kwargs.pop("mask", None))
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    if kwargs and not layer.takes_arguments:
+        raise refusal("unsupported-graph", f"arguments of a call that h5port does not know: {sorted(kwargs)}")
     return _apply_mask_rule(b, layer.mask, x, layer.lower(b, x, **kwargs))
 
 
@@ -307,29 +309,18 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if kwargs.pop("training", None):
         raise refusal("unsupported-graph", "a nested model is called with training=True")
     mask = kwargs.pop("mask", None)
-    given = _flat_inputs(model, args[0] if len(args) == 1 else list(args))
-    if isinstance(mask, Value):
-        given = [given[0].with_mask(mask), *given[1:]]
+    unknown = sorted(k for k, v in kwargs.items() if v is not None)
+    if unknown:
+        raise refusal("unsupported-graph", f"arguments of a call that h5port does not know: {unknown}")
+    given = _with_given_mask(b, _flat_inputs(model, args[0] if len(args) == 1 else list(args)), mask)
     inner = ProgramBuilder(b.building, f"{b.program.prefix}{b.base}.")
-    inputs, outer_inputs, masked = [], [], []
-    for ref, value in zip(refs(model.inputs), given, strict=True):
-        own = inner.new_value(ref.layer, value.shape or model.layers[ref.layer].batch_shape, value.dtype, "input")
-        inputs.append(own)
-        outer_inputs.append(value)
-    for i, value in enumerate(given):
-        if value.mask is not None:
-            own_mask = inner.new_value(f"{inputs[i].name}_mask", value.mask.shape, "bool", "mask")
-            inputs[i] = inputs[i].with_mask(own_mask)
-            masked.append(own_mask)
-            outer_inputs.append(value.mask)
-    outputs = _Lowering(inner, model, b.label).nested(inputs)
+    inputs = _inner_inputs(inner, model, given)
+    outputs = _Lowering(inner, model, b.label, trainable=b.trainable).nested(inputs)
     if _is_broken(outputs):
         return _BROKEN
     flat = _flat_values(outputs)
-    names = [v.name for v in flat] + [v.mask.name for v in flat if v.mask is not None]
-    program = simplify(
-        inner.program(model.name, f"Keras model {model.name!r}", [v.name for v in (*inputs, *masked)], names)
-    )
+    doc = f"Keras model {model.name!r}"
+    program = simplify(inner.program(model.name, doc, _with_masks(inputs), _with_masks(flat)))
     spec = ModuleSpec(type="Program", program=program)
     known = b.program.modules.get(b.base)
     if known is not None and known != spec:
@@ -345,12 +336,29 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     b.program.calls.append(
         CallSpec(
             target=f"@{b.base}",
-            inputs=tuple(v.name for v in outer_inputs),
+            inputs=tuple(_with_masks(given)),
             outputs=tuple(v.name for v in results) + tuple(m.name for m in masks if m is not None),
         )
     )
     answers = iter([r.with_mask(m) for r, m in zip(results, masks, strict=True)])
     return _map(outputs, lambda v: next(answers))
+
+
+def _inner_inputs(inner: ProgramBuilder, model: Model, given: list[Value]) -> list[Value]:
+    """The inputs of a nested program, with masks where the given values have them."""
+    result = []
+    for ref, value in zip(refs(model.inputs), given, strict=True):
+        shape = value.shape or model.layers[ref.layer].batch_shape
+        own = inner.new_value(ref.layer, shape, value.dtype, "input")
+        if value.mask is not None:
+            own = own.with_mask(inner.new_value(f"{own.name}_mask", value.mask.shape, "bool", "mask"))
+        result.append(own)
+    return result
+
+
+def _with_masks(values: list[Value]) -> list[str]:
+    """The names of the values, then those of their masks: the order in which nested programs take and give them."""
+    return [v.name for v in values] + [v.mask.name for v in values if v.mask is not None]
 
 
 def _flat_inputs(model: Model, given: Any) -> list[Value]:

@@ -179,7 +179,7 @@ def _concatenated_mask(b: Builder, values: list[Value], axis: int) -> Value | No
         if rule == "or" and len(masked) < len(values):
             return all_valid(b, masks[0])
         return join_masks(b, masks, "logical_and" if rule == "and" else "logical_or")
-    if len(masked) < len(values) and rule == "and" and b.writer.family in ("tf.keras", "keras2"):
+    if len(masked) < len(values) and b.rule("steps_of_half_masked_inputs") == "refuse":
         raise refusal("unsupported-graph", "steps of masked and unmasked inputs are joined: Keras itself fails at this")
     parts = [
         v.mask
@@ -275,7 +275,7 @@ class Merge(Layer, frozen=True, kw_only=True):
         """The axis of each input. Keras 0 means by a positive number the last axis of one, the first of the other."""
         axes = self.dot_axes
         if isinstance(axes, int):
-            last_and_first = b.writer.family == "keras0" and axes > 0
+            last_and_first = axes > 0 and b.rule("dot_axes") == "last and first"
             axes = [one.rank - axes, 1] if last_and_first else [axes, axes]
         if any(isinstance(a, list) and len(a) != 1 for a in axes):
             raise refusal("unsupported-option", f"Merge with dot_axes {self.dot_axes}")

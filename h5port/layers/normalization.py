@@ -9,7 +9,7 @@ from typing import Any
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares
 from h5port.layers.builder import Builder, Module, Value
-from h5port.layers.core import channels_first
+from h5port.layers.core import channels_first, has_short_names
 from h5port.module.program import is_buffer
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -35,7 +35,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
     examples = ({}, {"scale": False}, {"center": False}, {"axis": 1, "epsilon": 0.01})
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
-        if writer.family in ("keras0", "keras1"):
+        if has_short_names(writer):
             yield from (
                 Variable("gamma"),
                 Variable("beta"),
@@ -65,8 +65,8 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         if len(axes) > 1:
             return self._over_axes(b, x, sorted(a % x.rank for a in axes))
         axis = -1 if axes[0] % x.rank == x.rank - 1 else axes[0] % x.rank
-        old = b.writer.family in ("keras0", "keras1")
-        mean, spread = ("running_mean", "running_std") if old else ("moving_mean", "moving_variance")
+        short = has_short_names(b.writer)
+        mean, spread = ("running_mean", "running_std") if short else ("moving_mean", "moving_variance")
         size = math.prod(b.array(mean).shape)
         if b.rule("batchnorm_spread") == "std":
             return self._by_std(b, x, axis, size)

@@ -103,12 +103,6 @@ def _run_cell(
     unroll: bool,
 ) -> tuple[Value, list[Value]]:
     cell, b = part.cell, part.b
-    if cell.is_cudnn and mask is not None:
-        raise refusal(
-            "unsupported-graph", f"a mask reaches a {b.layer.class_name} layer: Keras itself refuses this model"
-        )
-    if cell.dropout or cell.recurrent_dropout:
-        b.note("training differs: the dropout inside the recurrence is not reproduced")
     module, native = cell.make(b, x, suffix)
     cell.fill(b, module, x.dim(-1), "_l0")
     return call_cell(
@@ -131,6 +125,8 @@ def call_cell(
     reverse: bool = False,
 ) -> tuple[Value, list[Value]]:
     """Outputs of all steps, and the final states (if wanted)."""
+    if cell.is_cudnn and mask is not None:
+        raise refusal("unsupported-graph", "a mask reaches a layer of CuDNN: Keras itself refuses this model")
     batch, steps = x.dim(0), x.dim(1)
     sequence: Shape = (batch, steps, cell.units)
     shapes: list[Shape | None] = [sequence, *[(batch, cell.units)] * cell.kind.states]
@@ -191,7 +187,10 @@ def _recalled(b: Builder, memory: Module, parts: list[Part], x: Value, given: li
 
 
 def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, list[Value] | None]:
-    """(the sequence, the initial states) of a call, in each of the ways in which Keras writes them."""
+    """(the sequence, the initial states) of a call, in each of the ways in which Keras writes them.
+
+    Some Kerases lose the mask that comes with the sequence when states are given, too; not one that the call names.
+    """
     state: Any = None
     if isinstance(x, list):
         x, *state = x
@@ -200,6 +199,7 @@ def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, li
         state = positional[0]
         if len(positional) > 1 and isinstance(positional[1], Value):
             x = x.with_mask(positional[1])
+            b.explicit_mask = True
     state = kwargs.pop("initial_state", None) or state
     if kwargs.pop("constants", None):
         raise refusal("unsupported-option", "constants of a recurrent layer")
@@ -208,6 +208,10 @@ def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, li
     if isinstance(state, Value):
         state = [state]
     state = _flat(state) if state else None
+    if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
+        x = x.with_mask(None)
+    if x.shape is not None and len(x.shape) != 3:
+        raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
     return x, state
 
 
@@ -216,26 +220,18 @@ def _flat(states: Any) -> list[Value]:
 
 
 def as_sequence(b: Builder, x: Value, frame: Frame) -> Value:
+    """The input with the batch first, and its mask."""
     x = b.cast(x, b.dtype)
-    if frame.time_major:
-        return _swap(b, x)
-    return x
+    if not frame.time_major:
+        return x
+    mask = swapped(b, x.mask) if x.mask is not None else None
+    return swapped(b, x).with_mask(mask)
 
 
-def _swap(b: Builder, x: Value) -> Value:
-    mask = (
-        b.call(
-            "transpose",
-            x.mask,
-            shape=None if x.mask.shape is None else (x.mask.shape[1], x.mask.shape[0]),
-            dim0=0,
-            dim1=1,
-        )
-        if x.mask
-        else None
-    )
+def swapped(b: Builder, x: Value) -> Value:
+    """Batch and time exchanged."""
     shape = None if x.shape is None else (x.shape[1], x.shape[0], *x.shape[2:])
-    return b.call("transpose", x, shape=shape, dim0=0, dim1=1).with_mask(mask)
+    return b.call("transpose", x, shape=shape, dim0=0, dim1=1)
 
 
 def finish(b: Builder, x: Value, done: Run, frame: Frame) -> Any:
@@ -243,7 +239,7 @@ def finish(b: Builder, x: Value, done: Run, frame: Frame) -> Any:
     if frame.return_sequences:
         y = done.sequence
         if frame.time_major:
-            y = b.call("transpose", y, shape=(y.dim(1), y.dim(0), y.dim(2)), dim0=0, dim1=1)
+            y = swapped(b, y)
         y = y.with_mask(x.mask)
     else:
         y = last_step(b, done.sequence)
@@ -256,16 +252,8 @@ def last_step(b: Builder, sequence: Value) -> Value:
 
 def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs: dict[str, Any]) -> Any:
     x, state = initial_state(b, x, kwargs)
-    if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
-        x = x.with_mask(None)
-    check_rank(x)
     done = run(b, parts, as_sequence(b, x, frame), state, frame, wants_states=frame.return_state)
     return finish(b, x, done, frame)
-
-
-def check_rank(x: Value) -> None:
-    if x.shape is not None and len(x.shape) != 3:
-        raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
 
 
 def frame_of(layer: Any) -> Frame:
@@ -372,6 +360,7 @@ class RNN(Layer, frozen=True, kw_only=True):
     zero_output_for_mask: bool = False
     mask = "own"
     takes_mask = True
+    takes_arguments = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         yield "cell", "cell", self.cell

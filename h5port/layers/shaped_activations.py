@@ -7,6 +7,7 @@ from typing import Any
 
 from h5port.layers.base import Layer, declares
 from h5port.layers.builder import Builder, Value
+from h5port.layers.core import has_short_names
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -23,7 +24,7 @@ class PReLU(Layer, frozen=True, kw_only=True):
     examples = ({}, {"shared_axes": [1]})
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
-        yield Variable("alphas" if writer.family in ("keras0", "keras1") else "alpha")
+        yield Variable("alphas" if has_short_names(writer) else "alpha")
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         name = next(self.variables(b.writer)).name

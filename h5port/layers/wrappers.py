@@ -18,7 +18,6 @@ from h5port.layers.recurrent import (
     Run,
     as_sequence,
     call_cell,
-    check_rank,
     decode_recurrent,
     flipped,
     frame_of,
@@ -27,6 +26,7 @@ from h5port.layers.recurrent import (
     last_step,
     run,
     stray_zeros,
+    swapped,
 )
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
@@ -42,6 +42,7 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
     merge_mode: str | None = "concat"
     mask = "own"
     takes_mask = True
+    takes_arguments = True
     inert = frozenset({"weights"})
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
@@ -58,13 +59,6 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         x, state = initial_state(b, x, kwargs)
-        if (
-            state is not None
-            and x.mask is not None
-            and not b.explicit_mask
-            and b.rule("mask_with_initial_state") == "drop"
-        ):
-            x = x.with_mask(None)
         layers, parts = zip(
             decode_recurrent(b.child(self.layer, "forward"), self.layer),
             decode_recurrent(b.child(self._backward(), "backward"), self._backward()),
@@ -77,7 +71,6 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
                 msgspec.structs.replace(frames[0], stateful=False),
                 msgspec.structs.replace(frames[1], stateful=False),
             )
-        check_rank(x)
         frame = frames[0]
         halves = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
         seq = as_sequence(b, x, frame)
@@ -91,9 +84,7 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             states = [s for r in runs for s in r.states]
         if frame.return_sequences:
             if frame.time_major:
-                outputs = [
-                    b.call("transpose", y, shape=(y.dim(1), y.dim(0), y.dim(2)), dim0=0, dim1=1) for y in outputs
-                ]
+                outputs = [swapped(b, y) for y in outputs]
             outputs = [y.with_mask(x.mask) for y in outputs]
         return [*outputs, *states] if frame.return_state or len(outputs) > 1 else outputs[0]
 
@@ -190,6 +181,7 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
     layer: LayerConfig
     mask = "own"
     takes_mask = True
+    takes_arguments = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         yield "layer", "layer", self.layer
@@ -197,9 +189,7 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Value):
             raise refusal("unsupported-graph", "TimeDistributed on several inputs")
-        rule = b.rule("time_distributed_mask")
-        if x.mask is not None and x.dim(0) is not None and b.writer.family == "keras2":
-            rule = "pass"  # with a batch size these Kerases loop over the steps, and the inner layer sees no mask
+        rule = b.rule("time_distributed_mask" if x.dim(0) is None else "time_distributed_mask_with_batch")
         inner_mask = self._inner_mask(b, x, rule)
         flat = b.call("join_batch_and_time", x, shape=(None, *x.known_shape[2:])).with_mask(inner_mask)
         y = engine.lower_call(b.child(self.layer, "layer"), [flat], kwargs)

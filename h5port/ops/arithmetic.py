@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from h5port.errors import refusal
@@ -17,8 +18,6 @@ from h5port.layers.builder import Builder, Value
 from h5port.layers.merge import broadcast
 from h5port.module.program import Shape
 from h5port.schema.graph import Constant
-
-Number = bool | int | float
 
 _KINDS = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
@@ -73,71 +72,47 @@ def promoted(given: list[Any]) -> str:
     return widest
 
 
+def two_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The two operands of a call, given by position or by name."""
+    given = [*args, *kwargs.values()]
+    if len(given) != 2 or not any(isinstance(a, Value) for a in given):
+        raise refusal("unsupported-graph", f"an operation of two operands on {len(given)} arguments")
+    return given[0], given[1]
+
+
 class Binary(Operation, frozen=True, kw_only=True):
+    """function  of runtime/functions.py
+    gives     the dtype of the result, where it is not that of the operands
+    takes     the dtype that both operands are cast to: "common", or one of its own; None: numbers stay numbers
+    """
+
     function: ClassVar[str]
-    gives: ClassVar[str | None] = None  # the dtype of the result, where it is not the operands'
+    gives: ClassVar[str | None] = None
+    takes: ClassVar[str | None] = None
 
     def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        one, two = [*args, *kwargs.values()]
-        given, shape, dtype = operands(b, one, two)
+        pair = two_of(args, kwargs)
+        given, shape, dtype = operands(b, *pair)
+        if self.takes is not None:
+            like = next(a for a in pair if isinstance(a, Value))
+            wanted = dtype if self.takes == "common" else self.takes
+            given = [b.cast(tensor(b, a, like), wanted) for a in given]
         return b.call(self.function, *given, shape=shape, dtype=self.gives or dtype)
 
 
-@operation("Add")
-class Add(Binary, frozen=True, kw_only=True):
-    function = "add"
+def _binary(name: str, function: str, **settings: Any) -> None:
+    """Declare an operation of two operands."""
+    namespace = {"function": function, **settings}
+    operation(name)(msgspec.defstruct(name, [], bases=(Binary,), namespace=namespace, frozen=True, kw_only=True))
 
 
-@operation("Subtract")
-class Subtract(Binary, frozen=True, kw_only=True):
-    function = "subtract"
-
-
-@operation("Multiply")
-class Multiply(Binary, frozen=True, kw_only=True):
-    function = "multiply"
-
-
-class TensorBinary(Binary, frozen=True, kw_only=True):
-    """torch's function takes tensors only, of one dtype."""
-
-    def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        one, two = [*args, *kwargs.values()]
-        _, shape, dtype = operands(b, one, two)
-        like = next(a for a in (one, two) if isinstance(a, Value))
-        given = [b.cast(tensor(b, a, like), dtype) for a in (one, two)]
-        return b.call(self.function, *given, shape=shape, dtype=self.gives or dtype)
-
-
-@operation("Maximum")
-class Maximum(TensorBinary, frozen=True, kw_only=True):
-    function = "maximum"
-
-
-@operation("Minimum")
-class Minimum(TensorBinary, frozen=True, kw_only=True):
-    function = "minimum"
-
-
-@operation("NotEqual")
-class NotEqual(Binary, frozen=True, kw_only=True):
-    function = "not_equal"
-    gives = "bool"
-
-
-class Logical(Operation, frozen=True, kw_only=True):
-    function: ClassVar[str]
-
-    def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        one, two = [*args, *kwargs.values()]
-        like = next(a for a in (one, two) if isinstance(a, Value))
-        given = [b.cast(tensor(b, a, like), "bool") for a in (one, two)]
-        return b.call(self.function, *given, shape=broadcast([v.known_shape for v in given]), dtype="bool")
-
-
-@operation("LogicalOr")
-class LogicalOr(Logical, frozen=True, kw_only=True):
-    function = "logical_or"
+_binary("Add", "add")
+_binary("Subtract", "subtract")
+_binary("Multiply", "multiply")
+_binary("Maximum", "maximum", takes="common")  # torch's function takes tensors only, of one dtype
+_binary("Minimum", "minimum", takes="common")
+_binary("NotEqual", "not_equal", gives="bool")
+_binary("LogicalOr", "logical_or", gives="bool", takes="bool")
 
 
 class Like(Operation, frozen=True, kw_only=True):
@@ -244,7 +219,7 @@ class Dot(Operation, frozen=True, kw_only=True):
     """numpy.dot: the last axis of one, the last but one (or only) axis of the other."""
 
     def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        one, two = [*args, *kwargs.values()]
+        one, two = two_of(args, kwargs)
         like = one if isinstance(one, Value) else two
         one, two = tensor(b, one, like), tensor(b, two, like)
         if one.rank == 0 or two.rank == 0:

@@ -28,7 +28,6 @@ CLASSES = {
     "Network": "Functional",
     "Model": "Functional",
     "Container": "Functional",
-    "ThresholdedLinear": "ThresholdedLinear",
 }
 
 # Option names of Keras 0 and 1 -> today's, for all classes.

@@ -59,6 +59,9 @@ RULES: dict[str, dict[str, Any]] = {
     # what happens to a mask at a layer that cannot handle it
     "unsupported_mask": {"0.1": "refuse", "tf-1.13": "stop"},
     "dense_mask": {"0.1": "refuse", "2.0": "pass"},
+    "average_pooling_mask": {"0.1": "refuse", "2.2": "use", "tf-1.13": "use"},
+    # steps of masked and unmasked inputs joined: the missing mask counts as valid, or Keras itself fails at its shape
+    "steps_of_half_masked_inputs": {"0.1": "valid", "2.0": "refuse", "3.0": "valid"},
     # output of masked steps of Bidirectional(return_sequences=True)
     "bidirectional_masked_output": {"0.1": "hold", "tf-1.13": "zero"},
     # output of masked steps before the first valid one, when a state was given
@@ -75,6 +78,8 @@ RULES: dict[str, dict[str, Any]] = {
     # whether the wrapped layer of TimeDistributed sees the mask, and whether its own mask comes out: the mask only
     # passes by; the inner layer sees it and makes the outer one; the inner layer sees it, and it passes by
     "time_distributed_mask": {"0.1": "pass", "2.2": "inner", "3.0": "seen"},
+    # the same where the batch size is known: these Kerases then loop over the steps, and the inner layer sees no mask
+    "time_distributed_mask_with_batch": {"0.1": "pass", "2.2": "pass", "tf-1.13": "inner", "3.0": "seen"},
     # stateful halves of a Bidirectional: kept from call to call, or started anew at each
     "bidirectional_state": {"0.1": "kept", "2.1": "anew", "tf-1.13": "kept"},
     # BatchNormalization's fourth array
@@ -91,6 +96,14 @@ RULES: dict[str, dict[str, Any]] = {
     "kernels": {"0.1": {"theano": "flipped", "tensorflow": "plain"}, "tf-1.13": "plain"},
     # where the odd cell of padding "same" goes
     "same_padding": {"0.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
+    # whether all is computed in one type, which the stored weights show
+    "one_float_type": {"0.1": True, "tf-1.13": False},
+    # what a positive number means as `dot_axes` of Merge: the last axes of one input and the first of the other
+    "dot_axes": {"0.1": "last and first", "1.0": "axis of both"},
+    # names of variables: W and b, or kernel and bias
+    "variable_names": {"0.1": "short", "2.0": "long"},
+    # the order of the variables of Highway
+    "highway_variables": {"0.1": "pairs", "1.1": "weights first"},
     # layouts of stored variables
     "rnn_variables": {"0.1": "gates", "2.0": "joined"},
     "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
@@ -135,23 +148,17 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
     """The Keras that a file comes from: one release, or all that it can have been.
 
     backend  None where it is not told
-    named    the version as the file has it
     assumed  what was taken for granted where the file is silent
     """
 
     candidates: tuple[Release, ...]
     backend: str | None = None
-    named: str | None = None
     assumed: str | None = None
 
     @property
     def family(self) -> str:
         """The family, where there is no doubt; otherwise the eldest candidate's."""
         return FAMILIES[self.candidates[0].family]
-
-    @property
-    def is_keras3(self) -> bool:
-        return self.family == "keras3"
 
     def __str__(self) -> str:
         if len(self.candidates) == 1:
@@ -268,7 +275,7 @@ def find_writer(archive: Archive, config: Any, *, writer: str | None, source_bac
         # no weights, so nothing to tell by: the default of that Keras, which was Theano until 1.1
         found = "tensorflow" if candidates[0] >= release("1.1") else "theano"
         assumed = f"the file does not show its backend; {found}, the default of {candidates[0]}, was assumed"
-    return Writer(candidates=candidates, backend=found, named=version, assumed=assumed)
+    return Writer(candidates=candidates, backend=found, assumed=assumed)
 
 
 def _fits_evidence(candidate: Release, archive: Archive) -> bool:

@@ -61,7 +61,7 @@ def synthetic(
     Keras 3 stores by paths, older ones by names. `last` has further keys for the entry of the last layer.
     """
     who = find_writer(Archive(Path("synthetic"), "none"), {}, writer=writer, source_backend=backend)
-    config = document(entries, inputs, dtype, keras3=who.is_keras3)
+    config = document(entries, inputs, dtype, keras3=who.family == "keras3")
     config["config"]["layers"][-1] |= last or {}
     model = parse_model(config, who)
     rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def synthetic(
         group = f"layers/{word}_{count[word]}" if count[word] else f"layers/{word}"
         names = []
         for stored in needed:
-            path = f"{group}/{stored.place}" if who.is_keras3 else f"{layer_config.name}/{stored.name}"
+            path = f"{group}/{stored.place}" if who.family == "keras3" else f"{layer_config.name}/{stored.name}"
             names.append(stored.name)
             arrays[path] = random_array(rng, stored.variable, stored.shape, dtype)
         attributes[""]["layer_names"].append(layer_config.name)
@@ -88,10 +88,10 @@ def synthetic(
         x = shape_after(layer, x)
     archive = Archive(
         Path("synthetic"),
-        "keras-zip" if who.is_keras3 else "h5-full",
-        layout="paths" if who.is_keras3 else "named",
+        "keras-zip" if who.family == "keras3" else "h5-full",
+        layout="paths" if who.family == "keras3" else "named",
         arrays={p: StoredArray(path=p, shape=a.shape, dtype=a.dtype.name) for p, a in arrays.items()},
-        attributes={} if who.is_keras3 else attributes,
+        attributes={} if who.family == "keras3" else attributes,
         read=arrays.__getitem__,
     )
     return Synthetic(archive, model, who, arrays)

@@ -106,7 +106,6 @@ def sequential(*layers: tuple[str, dict[str, Any]], **more: Any) -> dict[str, An
 def test_a_version_as_files_carry_it_falls_into_its_family(version: str, family: str) -> None:
     found = find({"class_name": "Model", "keras_version": version})
     assert found.family == family
-    assert found.is_keras3 == (family == "keras3")
     assert found.candidates == parse_version(version)
 
 

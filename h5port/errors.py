@@ -24,6 +24,7 @@ CODES: dict[str, tuple[int, str]] = {
     "ambiguous-writer": (4, "the numbers depend on which Keras wrote the file, and it does not say"),
     "ambiguous-backend": (4, "the numbers depend on the backend of the writer, and the file does not say"),
     "unknown-layer": (5, "a layer class that h5port does not know"),
+    "unsupported-layer": (5, "a layer class of Keras that has no exact form in PyTorch, or holds code"),
     "lambda": (5, "a Lambda layer: its code is never executed"),
     "unknown-option": (5, "an option of a layer that h5port does not know"),
     "unsupported-option": (5, "a value of an option that has no exact PyTorch form here"),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from h5port.errors import refusal
-from h5port.layers.base import ActivationSpec, Layer, declares, decode
+from h5port.layers.base import ActivationSpec, Layer, declares, decode, example
 from h5port.layers.builder import Builder, Value
 from h5port.schema.graph import LayerConfig
 from h5port.schema.writer import Writer
@@ -157,7 +157,7 @@ def apply(b: Builder, function: Function | None, x: Value) -> Value:
 @declares("Activation")
 class Activation(ActivationLayer, frozen=True, kw_only=True):
     activation: ActivationSpec
-    examples = ({"activation": "relu"}, {"activation": "softmax"})
+    examples = (example(activation="relu"), example(activation="softmax"))
 
     def function(self, writer: Writer) -> Function | None:
         return resolve(self.activation, writer)
@@ -168,7 +168,7 @@ class ReLU(ActivationLayer, frozen=True, kw_only=True):
     max_value: float | None = None
     negative_slope: float | None = 0.0
     threshold: float | None = 0.0
-    examples = ({}, {"max_value": 2.0, "negative_slope": 0.3, "threshold": 0.5})
+    examples = (example(), example(max_value=2.0, negative_slope=0.3, threshold=0.5))
 
     def function(self, writer: Writer) -> Function | None:
         slope, threshold = self.negative_slope or 0.0, self.threshold or 0.0
@@ -180,7 +180,7 @@ class ReLU(ActivationLayer, frozen=True, kw_only=True):
 @declares("LeakyReLU")
 class LeakyReLU(ActivationLayer, frozen=True, kw_only=True):
     negative_slope: float = 0.3
-    examples = ({}, {"negative_slope": 0.1})
+    examples = (example(), example(negative_slope=0.1))
 
     def function(self, writer: Writer) -> Function | None:
         return Function("leaky_relu", {"negative_slope": self.negative_slope})
@@ -189,7 +189,7 @@ class LeakyReLU(ActivationLayer, frozen=True, kw_only=True):
 @declares("ELU")
 class ELU(ActivationLayer, frozen=True, kw_only=True):
     alpha: float = 1.0
-    examples = ({}, {"alpha": 0.5})
+    examples = (example(), example(alpha=0.5))
 
     def function(self, writer: Writer) -> Function | None:
         return Function("elu", {"alpha": self.alpha})
@@ -197,8 +197,9 @@ class ELU(ActivationLayer, frozen=True, kw_only=True):
 
 @declares("ThresholdedReLU")
 class ThresholdedReLU(ActivationLayer, frozen=True, kw_only=True):
+    last = "tf.keras"
     theta: float = 1.0
-    examples = ({}, {"theta": 0.4})
+    examples = (example(), example(theta=0.4))
 
     def function(self, writer: Writer) -> Function | None:
         return Function("threshold", {"theta": self.theta})
@@ -208,8 +209,10 @@ class ThresholdedReLU(ActivationLayer, frozen=True, kw_only=True):
 class ThresholdedLinear(ActivationLayer, frozen=True, kw_only=True):
     """Keras 0.3: x where |x| > theta, else 0."""
 
+    last = "keras0"
+
     theta: float = 1.0
-    examples = ({"theta": 0.4},)
+    examples = (example(theta=0.4),)
 
     def function(self, writer: Writer) -> Function | None:
         return Function("threshold_magnitude", {"theta": self.theta})
@@ -219,7 +222,7 @@ class ThresholdedLinear(ActivationLayer, frozen=True, kw_only=True):
 class Softmax(ActivationLayer, frozen=True, kw_only=True):
     axis: int | list[int] = -1
     takes_mask = True
-    examples = ({}, {"axis": 1})
+    examples = (example(), example(axis=1))
 
     def function(self, writer: Writer) -> Function | None:
         if isinstance(self.axis, list) and not self.axis:

@@ -9,6 +9,7 @@ import msgspec
 
 from h5port.errors import H5PortError, Problem, refusal
 from h5port.layers.builder import Builder
+from h5port.layers.refused import REFUSED
 from h5port.schema import upgrade
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -18,6 +19,29 @@ ActivationSpec = Any  # a name, {"class_name": "function", "config": name}, or a
 MaskRule = Literal["passes", "stops", "own"]
 
 
+class Example(msgspec.Struct, frozen=True):
+    """Options that the tests build and convert, and what such a layer is called on.
+
+    on       the shapes of its inputs, without the batch
+    weights  the shapes of its variables in their order; None where the declaration tells them
+    dtype    of the inputs, where it is not the model's
+    """
+
+    options: dict[str, Any]
+    on: tuple[tuple[int, ...], ...]
+    weights: tuple[tuple[int, ...], ...] | None
+    dtype: str | None
+
+
+def example(
+    on: tuple[tuple[int, ...], ...] = ((7, 4),),
+    weights: tuple[tuple[int, ...], ...] | None = None,
+    dtype: str | None = None,
+    **options: Any,
+) -> Example:
+    return Example(options, on, weights, dtype)
+
+
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a layer class, and what they mean. Subclasses are registered by `declares`.
 
@@ -25,7 +49,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     inert     options of this class that change nothing at inference
-    examples  options that the tests build and convert
+    last      the last family of Kerases that has the class
+    examples  what the tests build and convert
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -33,7 +58,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     inert: ClassVar[frozenset[str]] = frozenset()
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+    last: ClassVar[str] = "keras3"
+    examples: ClassVar[tuple[Example, ...]] = ()
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         """The layer's own variables, in the order in which Keras creates them."""
@@ -107,6 +133,13 @@ def declaration(config: LayerConfig) -> type[Layer]:
             f"the Lambda layer {config.name!r} holds Python code, which is never executed or guessed",
             layer=config.place,
             remedy=f'register a replacement by the layer\'s name: @h5port.register("{config.name}")',
+        )
+    if config.class_name in REFUSED and not is_foreign(config):
+        raise refusal(
+            "unsupported-layer",
+            f"{config.class_name} (of {config.name!r}): {REFUSED[config.class_name]}",
+            layer=config.place,
+            remedy=f'register a replacement: @h5port.register("{config.class_name}"), or --partial to convert the rest',
         )
     if cls is None or is_foreign(config):
         kind = "operation" if config.is_operation else "layer"

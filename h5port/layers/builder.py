@@ -20,6 +20,7 @@ from h5port.module.program import (
     ValueSpec,
     identifier,
 )
+from h5port.module.vocabulary import is_typed
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Binding, Label
 from h5port.schema.writer import Writer
@@ -310,7 +311,7 @@ class Builder:
     def module(self, type: str, suffix: str = "", why: str | None = None, **args: Any) -> Module:
         """A module of a torch.nn class or a shim; the same one again when the layer is called again."""
         name = self.program.module_name(self.base, suffix)
-        if self.dtype != "float32" and type in DTYPED:
+        if self.dtype != "float32" and is_typed(type):
             args["dtype"] = self.dtype
         spec = ModuleSpec(type=type, args=args, why=why)
         known = self.program.modules.get(name)
@@ -374,13 +375,6 @@ class Builder:
     def elementwise(self, function: str, x: Value, *others: Any, **args: Any) -> Value:
         """A function that keeps shape, dtype and mask of its first input."""
         return self.call(function, x, *others, shape=x.shape, **args).with_mask(x.mask)
-
-
-# Modules that take a dtype
-DTYPED = frozenset(
-    """Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm
-    KerasLSTM KerasGRU KerasRNN Memory""".split()
-)
 
 
 def _values(inputs: Any) -> list[Value]:

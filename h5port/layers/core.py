@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from h5port.errors import refusal
 from h5port.layers import activations
-from h5port.layers.base import ActivationSpec, Layer, declares
+from h5port.layers.base import ActivationSpec, Layer, declares, example
 from h5port.layers.builder import Builder, Value
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
@@ -34,7 +34,7 @@ class Dense(Layer, frozen=True, kw_only=True):
     activation: ActivationSpec = "linear"
     use_bias: bool = True
     mask = "own"
-    examples = ({"units": 5}, {"units": 3, "activation": "relu", "use_bias": False})
+    examples = (example(units=5), example(units=3, activation="relu", use_bias=False))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable(kernel_name(writer), (None, self.units))
@@ -59,10 +59,12 @@ class Dense(Layer, frozen=True, kw_only=True):
 class MaxoutDense(Layer, frozen=True, kw_only=True):
     """Keras 1: the maximum of `nb_feature` linear maps. W (nb_feature, in, units), b (nb_feature, units)."""
 
+    last = "keras1"
+
     units: int
     nb_feature: int = 4
     use_bias: bool = True
-    examples = ({"units": 3, "nb_feature": 2},)
+    examples = (example(on=((4,),), units=3, nb_feature=2),)
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable("W", (self.nb_feature, None, self.units))
@@ -84,9 +86,11 @@ class MaxoutDense(Layer, frozen=True, kw_only=True):
 class Highway(Layer, frozen=True, kw_only=True):
     """Keras 1: t * act(x W + b) + (1 - t) * x with t = sigmoid(x W_carry + b_carry)."""
 
+    last = "keras1"
+
     activation: ActivationSpec = "linear"
     use_bias: bool = True
-    examples = ({"activation": "tanh"},)
+    examples = (example(on=((4,),), activation="tanh"),)
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         weights = [Variable("W", (None, None)), Variable("W_carry", (None, None))]
@@ -120,7 +124,10 @@ class Embedding(Layer, frozen=True, kw_only=True):
     mask_zero: bool = False
     mask = "own"
     inert = frozenset({"weights", "sparse", "dropout"})
-    examples = ({"input_dim": 9, "output_dim": 4}, {"input_dim": 9, "output_dim": 4, "mask_zero": True})
+    examples = (
+        example(on=((7,),), dtype="int32", input_dim=9, output_dim=4),
+        example(on=((7,),), dtype="int32", input_dim=9, output_dim=4, mask_zero=True),
+    )
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable(_table_name(writer), (self.input_dim, self.output_dim))
@@ -146,7 +153,7 @@ class Masking(Layer, frozen=True, kw_only=True):
 
     mask_value: float = 0.0
     mask = "own"
-    examples = ({}, {"mask_value": 2.0})
+    examples = (example(), example(mask_value=2.0))
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         x = b.cast(x, b.dtype)
@@ -168,7 +175,7 @@ class InputLayer(Layer, frozen=True, kw_only=True):
 class Dropout(Layer, frozen=True, kw_only=True):
     rate: float
     noise_shape: list[int | None] | None = None
-    examples = ({"rate": 0.3},)
+    examples = (example(rate=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         if self.noise_shape is not None:
@@ -180,7 +187,7 @@ class Dropout(Layer, frozen=True, kw_only=True):
 class SpatialDropout1D(Layer, frozen=True, kw_only=True):
     rate: float
     noise_shape: list[int | None] | None = None
-    examples = ({"rate": 0.3},)
+    examples = (example(rate=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return channels_first(b, x, lambda v: b.module("Dropout1d", p=self.rate)(v, shape=v.shape))
@@ -189,7 +196,7 @@ class SpatialDropout1D(Layer, frozen=True, kw_only=True):
 @declares("GaussianNoise")
 class GaussianNoise(Layer, frozen=True, kw_only=True):
     stddev: float
-    examples = ({"stddev": 0.3},)
+    examples = (example(stddev=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return b.module("GaussianNoise", stddev=self.stddev)(x, shape=x.shape)
@@ -198,7 +205,7 @@ class GaussianNoise(Layer, frozen=True, kw_only=True):
 @declares("GaussianDropout")
 class GaussianDropout(Layer, frozen=True, kw_only=True):
     rate: float
-    examples = ({"rate": 0.3},)
+    examples = (example(rate=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return b.module("GaussianDropout", rate=self.rate)(x, shape=x.shape)
@@ -208,7 +215,7 @@ class GaussianDropout(Layer, frozen=True, kw_only=True):
 class AlphaDropout(Layer, frozen=True, kw_only=True):
     rate: float
     noise_shape: list[int | None] | None = None
-    examples = ({"rate": 0.3},)
+    examples = (example(rate=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return b.module("AlphaDropout", p=self.rate)(x, shape=x.shape)
@@ -218,7 +225,7 @@ class AlphaDropout(Layer, frozen=True, kw_only=True):
 class ActivityRegularization(Layer, frozen=True, kw_only=True):
     l1: float = 0.0
     l2: float = 0.0
-    examples = ({"l1": 0.1},)
+    examples = (example(l1=0.1),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         b.note("training differs: the penalty of this layer is not part of the module")
@@ -227,7 +234,7 @@ class ActivityRegularization(Layer, frozen=True, kw_only=True):
 
 @declares("Identity")
 class Identity(Layer, frozen=True, kw_only=True):
-    examples = ({},)
+    examples = (example(),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return x
@@ -240,7 +247,7 @@ class Identity(Layer, frozen=True, kw_only=True):
 class Flatten(Layer, frozen=True, kw_only=True):
     data_format: str | None = None
     mask = "stops"
-    examples = ({}, {"data_format": "channels_first"})
+    examples = (example(), example(data_format="channels_first"))
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         rest = x.known_shape[1:]
@@ -256,7 +263,7 @@ class Reshape(Layer, frozen=True, kw_only=True):
     target_shape: list[int] | int
     mask = "stops"
     inert = frozenset({"input_shape"})
-    examples = ({"target_shape": [4, 5]}, {"target_shape": [-1, 2]})
+    examples = (example(on=((20,),), target_shape=[4, 5]), example(on=((20,),), target_shape=[-1, 2]))
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         target = [self.target_shape] if isinstance(self.target_shape, int) else list(self.target_shape)
@@ -278,7 +285,7 @@ def product(sizes: Shape) -> int | None:
 class Permute(Layer, frozen=True, kw_only=True):
     dims: list[int]
     mask = "stops"
-    examples = ({"dims": [2, 1]},)
+    examples = (example(dims=[2, 1]),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         axes = [0, *self.dims]
@@ -289,7 +296,7 @@ class Permute(Layer, frozen=True, kw_only=True):
 class RepeatVector(Layer, frozen=True, kw_only=True):
     n: int
     mask = "stops"
-    examples = ({"n": 3},)
+    examples = (example(on=((4,),), n=3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         return b.call("repeat_vector", x, shape=(x.dim(0), self.n, x.dim(-1)), n=self.n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from h5port.errors import refusal
-from h5port.layers.base import Layer, declares
+from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
 from h5port.module.program import Shape
 
@@ -68,7 +68,7 @@ class Elementwise(Layer, frozen=True, kw_only=True):
     """All inputs, element by element."""
 
     mask = "own"
-    examples = ({},)
+    examples = (example(on=((7, 4), (4,), (7, 1))),)
     function: ClassVar[str]
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
@@ -133,6 +133,7 @@ class Minimum(Elementwise, frozen=True, kw_only=True):
 @declares("Subtract")
 class Subtract(Elementwise, frozen=True, kw_only=True):
     function = "subtract"
+    examples = (example(on=((7, 4), (1, 4))),)
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         values = inputs_of(x)
@@ -145,7 +146,7 @@ class Subtract(Elementwise, frozen=True, kw_only=True):
 class Concatenate(Layer, frozen=True, kw_only=True):
     axis: int = -1
     mask = "own"
-    examples = ({}, {"axis": 1})
+    examples = (example(on=((7, 4), (7, 5))), example(on=((7, 4), (6, 4)), axis=1))
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         return concatenate(b, inputs_of(x), self.axis)
@@ -199,7 +200,7 @@ class Dot(Layer, frozen=True, kw_only=True):
     axes: int | list[int]
     normalize: bool = False
     mask = "own"
-    examples = ({"axes": 1}, {"axes": -1, "normalize": True})
+    examples = (example(on=((7, 4), (7, 5)), axes=1), example(on=((7, 4), (6, 4)), axes=-1, normalize=True))
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         one, two = inputs_of(x)
@@ -233,6 +234,8 @@ def batch_dot(b: Builder, one: Value, two: Value, axes: list[int]) -> Value:
 @declares("Merge")
 class Merge(Layer, frozen=True, kw_only=True):
     """Keras 1 (engine/topology.py, Merge)."""
+
+    last = "keras1"
 
     mode: Any
     concat_axis: int = -1

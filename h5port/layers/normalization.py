@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from h5port.errors import refusal
-from h5port.layers.base import Layer, declares
+from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.core import channels_first, has_short_names
 from h5port.module.program import is_buffer
@@ -32,7 +32,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
     virtual_batch_size: int | None = None
     adjustment: None = None
     inert = frozenset({"fused", "renorm_clipping", "renorm_momentum", "synchronized", "gamma_initializer"})
-    examples = ({}, {"scale": False}, {"center": False}, {"axis": 1, "epsilon": 0.01})
+    examples = (example(), example(scale=False), example(center=False), example(axis=1, epsilon=0.01))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         if has_short_names(writer):
@@ -171,7 +171,7 @@ class LayerNormalization(Layer, frozen=True, kw_only=True):
     center: bool = True
     scale: bool = True
     rms_scaling: bool = False
-    examples = ({}, {"axis": [1, 2]}, {"scale": False}, {"center": False}, {"axis": 1})
+    examples = (example(), example(axis=[1, 2]), example(scale=False), example(center=False), example(axis=1))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         if self.scale or self.rms_scaling:

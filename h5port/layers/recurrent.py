@@ -6,12 +6,12 @@ Sources: keras/layers/recurrent.py of Keras 1.2.2 and 2.2.4, layers/rnn/rnn.py o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from h5port.errors import refusal
-from h5port.layers.base import ActivationSpec, Layer, declares, decode
+from h5port.layers.base import ActivationSpec, Example, Layer, declares, decode, example
 from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.cells import GRU_KIND, LSTM_KIND, SIMPLE_KIND, Cell, StackedRNNCells
 from h5port.module.program import Shape
@@ -260,12 +260,12 @@ def frame_of(layer: Any) -> Frame:
     return Frame(**{f: getattr(layer, f) for f in Frame.__struct_fields__ if hasattr(layer, f)})
 
 
-_EXAMPLES: tuple[dict[str, Any], ...] = (
-    {"units": 5},
-    {"units": 5, "return_sequences": True},
-    {"units": 5, "go_backwards": True, "return_sequences": True},
-    {"units": 5, "return_state": True},
-    {"units": 5, "use_bias": False},
+_EXAMPLES: tuple[Example, ...] = (
+    example(units=5),
+    example(units=5, return_sequences=True),
+    example(units=5, go_backwards=True, return_sequences=True),
+    example(units=5, return_state=True),
+    example(units=5, use_bias=False),
 )
 
 
@@ -279,7 +279,7 @@ class Recurrent(Cell, frozen=True, kw_only=True):
     unroll: bool = False
     time_major: bool = False
     zero_output_for_mask: bool = False
-    examples = _EXAMPLES
+    examples: ClassVar[tuple[Example, ...]] = _EXAMPLES
 
     def need(self, config: LayerConfig, writer: Writer) -> Need:
         """In path stores the variables lie with the cell; CuDNN layers have them themselves."""
@@ -303,7 +303,7 @@ class Recurrent(Cell, frozen=True, kw_only=True):
 class LSTM(Recurrent, frozen=True, kw_only=True):
     recurrent_activation: ActivationSpec = "sigmoid"
     kind = LSTM_KIND
-    examples = (*_EXAMPLES, {"units": 5, "recurrent_activation": "hard_sigmoid"}, {"units": 5, "activation": "relu"})
+    examples = (*_EXAMPLES, example(units=5, recurrent_activation="hard_sigmoid"), example(units=5, activation="relu"))
 
 
 @declares("GRU")
@@ -311,13 +311,13 @@ class GRU(Recurrent, frozen=True, kw_only=True):
     recurrent_activation: ActivationSpec = "sigmoid"
     reset_after: bool = True
     kind = GRU_KIND
-    examples = (*_EXAMPLES, {"units": 5, "reset_after": False}, {"units": 5, "recurrent_activation": "hard_sigmoid"})
+    examples = (*_EXAMPLES, example(units=5, reset_after=False), example(units=5, recurrent_activation="hard_sigmoid"))
 
 
 @declares("SimpleRNN")
 class SimpleRNN(Recurrent, frozen=True, kw_only=True):
     kind = SIMPLE_KIND
-    examples = (*_EXAMPLES, {"units": 5, "activation": "relu"}, {"units": 5, "activation": "sigmoid"})
+    examples = (*_EXAMPLES, example(units=5, activation="relu"), example(units=5, activation="sigmoid"))
 
 
 class CuDNN(Recurrent, frozen=True, kw_only=True):
@@ -338,11 +338,13 @@ class CuDNN(Recurrent, frozen=True, kw_only=True):
 
 @declares("CuDNNLSTM")
 class CuDNNLSTM(CuDNN, frozen=True, kw_only=True):
+    last = "tf.keras"
     kind = LSTM_KIND
 
 
 @declares("CuDNNGRU")
 class CuDNNGRU(CuDNN, frozen=True, kw_only=True):
+    last = "tf.keras"
     kind = GRU_KIND
 
 

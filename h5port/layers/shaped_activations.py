@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from h5port.layers.base import Layer, declares
+from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
 from h5port.layers.core import has_short_names
 from h5port.module.program import Shape
@@ -21,7 +21,7 @@ def _shape(x: Value, shared: list[int]) -> Shape | None:
 @declares("PReLU")
 class PReLU(Layer, frozen=True, kw_only=True):
     shared_axes: list[int] | None = None
-    examples = ({}, {"shared_axes": [1]})
+    examples = (example(), example(shared_axes=[1]))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable("alphas" if has_short_names(writer) else "alpha")
@@ -43,10 +43,12 @@ class PReLU(Layer, frozen=True, kw_only=True):
 class ParametricSoftplus(Layer, frozen=True, kw_only=True):
     """softplus(beta * x) * alpha."""
 
+    last = "keras1"
+
     alpha_init: float = 0.2
     beta_init: float = 5.0
     shared_axes: list[int] | None = None
-    examples = ({},)
+    examples = (example(),)
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable("alphas")
@@ -65,9 +67,11 @@ class ParametricSoftplus(Layer, frozen=True, kw_only=True):
 class SReLU(Layer, frozen=True, kw_only=True):
     """Linear in the middle, with other slopes below t_left and above t_left + |t_right|."""
 
+    last = "keras1"
+
     shared_axes: list[int] | None = None
     inert = frozenset("t_left_init a_left_init t_right_init a_right_init".split())
-    examples = ({},)
+    examples = (example(),)
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield from (Variable(n) for n in ("t_left", "a_left", "t_right", "a_right"))

@@ -19,43 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from h5port.module.program import CallSpec, ModuleSpec, Program, Shape, identifier, is_buffer, names_in
+from h5port.module.vocabulary import TORCH
 
 WIDTH = 118
 _RUNTIME = Path(__file__).parent.parent / "runtime"
 _DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
-
-# Arguments of torch.nn that are printed by position, and defaults that are not printed.
-_POSITIONAL = {
-    "Linear": ("in_features", "out_features"),
-    "Embedding": ("num_embeddings", "embedding_dim"),
-    "LSTM": ("input_size", "hidden_size"),
-    "GRU": ("input_size", "hidden_size"),
-    "RNN": ("input_size", "hidden_size"),
-    "Conv1d": ("in_channels", "out_channels", "kernel_size"),
-    "BatchNorm1d": ("num_features",),
-    "BatchNorm2d": ("num_features",),
-    "BatchNorm3d": ("num_features",),
-    "LayerNorm": ("normalized_shape",),
-    "Dropout": ("p",),
-    "Dropout1d": ("p",),
-    "AlphaDropout": ("p",),
-    "MaxPool1d": ("kernel_size",),
-    "AvgPool1d": ("kernel_size",),
-    "KerasLSTM": ("input_size", "hidden_size"),
-    "KerasGRU": ("input_size", "hidden_size"),
-    "KerasRNN": ("input_size", "hidden_size"),
-    "Memory": ("batch_size", "sizes"),
-    "GaussianNoise": ("stddev",),
-    "GaussianDropout": ("rate",),
-    "ShapedPReLU": ("shape",),
-}
-_CONV = {"bias": True, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-_RNN = {"bias": True, "num_layers": 1, "nonlinearity": "tanh"}
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "Linear": {"bias": True},
-    "Conv1d": _CONV,
-    **dict.fromkeys(("LSTM", "GRU", "RNN", "KerasLSTM", "KerasGRU", "KerasRNN"), _RNN),
-}
 
 
 class Library:
@@ -65,14 +33,16 @@ class Library:
         self.text: dict[str, str] = {}
         self.tree: dict[str, ast.FunctionDef | ast.ClassDef] = {}
         self.imports: dict[str, str] = {}  # name -> the import that brings it
-        for file in ("functions.py", "shims.py"):
-            text = (_RUNTIME / file).read_text(encoding="utf-8")
+        for file in sorted(f for folder in ("functions", "shims") for f in (_RUNTIME / folder).glob("*.py")):
+            text = file.read_text(encoding="utf-8")
             lines = text.splitlines()
             for node in ast.parse(text).body:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    if node.name in self.tree:
+                        raise ValueError(f"{node.name} is defined twice in the runtime")
                     self.text[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
                     self.tree[node.name] = node
-                elif isinstance(node, ast.ImportFrom | ast.Import):
+                elif isinstance(node, ast.ImportFrom | ast.Import) and not ast.unparse(node).startswith("from h5port"):
                     self._add_import(node)
 
     def _add_import(self, node: ast.ImportFrom | ast.Import) -> None:
@@ -89,6 +59,17 @@ class Library:
         if len(node.body) != 1 or not isinstance(node.body[0], ast.Return) or node.body[0].value is None:
             return None
         return [a.arg for a in node.args.args], [a.arg for a in node.args.kwonlyargs], node.body[0].value
+
+    def required(self, name: str) -> list[str]:
+        """The arguments of a shim that have no default: they are printed by position."""
+        node = self.tree[name]
+        while isinstance(node, ast.ClassDef):
+            made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+            if made and made[0].args.vararg is None:
+                arguments = made[0].args.args
+                return [a.arg for a in arguments[1 : len(arguments) - len(made[0].args.defaults)]]
+            node = self.tree[ast.unparse(node.bases[0])]
+        return []
 
     def closure(self, names: set[str]) -> list[str]:
         """The names with everything of the library that they use, in the order of the library."""
@@ -266,11 +247,12 @@ class _Class:
                 yield f"self.{name}.{tensor}.requires_grad_(False){comment}"
 
     def _module_args(self, spec: ModuleSpec) -> Iterator[str]:
-        positional = _POSITIONAL.get(spec.type, ())
+        known = TORCH.get(spec.type)
+        positional = self.library.required(spec.type) if known is None else known.positional
         for key in positional:
             yield ast.unparse(self._literal(spec.args[key]))
         for key, value in spec.args.items():
-            default = _DEFAULTS.get(spec.type, {}).get(key)
+            default = None if known is None else known.defaults.get(key)
             if key not in positional and not (default == value and type(default) is type(value)):
                 yield f"{key}={ast.unparse(self._literal(value))}"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,23 +15,19 @@ from torch import nn
 
 from h5port.errors import H5PortError, refusal
 from h5port.module.program import ModuleSpec, Program, names_in
+from h5port.module.vocabulary import TORCH
 from h5port.runtime import functions, shims
 
-TORCH_MODULES: dict[str, type[nn.Module]] = {
-    name: getattr(nn, name)
-    for name in (
-        """Linear Embedding LSTM GRU RNN Conv1d BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm
-        Dropout Dropout1d AlphaDropout MaxPool1d AvgPool1d"""
-    ).split()
-}
-SHIMS: dict[str, type[nn.Module]] = {
-    n: c
-    for n, c in vars(shims).items()
-    if inspect.isclass(c) and issubclass(c, nn.Module) and c.__module__ == shims.__name__
-}
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    n: f for n, f in vars(functions).items() if inspect.isfunction(f) and f.__module__ == functions.__name__
-}
+
+def _members(package: ModuleType, wanted: Callable[[Any], bool]) -> dict[str, Any]:
+    """What the files of a package define, by name."""
+    files = [importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    return {n: o for f in files for n, o in vars(f).items() if wanted(o) and o.__module__ == f.__name__}
+
+
+TORCH_MODULES: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in TORCH}
+SHIMS: dict[str, type[nn.Module]] = _members(shims, inspect.isclass)
+FUNCTIONS: dict[str, Callable[..., Any]] = _members(functions, inspect.isfunction)
 Custom = Mapping[str, Callable[..., nn.Module]]
 Tensors = Mapping[str, torch.Tensor]
 
@@ -69,8 +68,8 @@ class Converted(nn.Module):
     def reset_states(self) -> None:
         """Put the states of all stateful layers back to zero."""
         for module in self.modules():
-            if isinstance(module, shims.Memory):
-                module.reset()  # type: ignore[no-untyped-call]
+            if isinstance(module, SHIMS["Memory"]):
+                module.reset()  # type: ignore[operator]
 
 
 class _Step:

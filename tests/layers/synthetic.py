@@ -11,10 +11,10 @@ import numpy as np
 
 from h5port.archive import Archive, StoredArray
 from h5port.errors import H5PortError
-from h5port.layers.base import Layer, decode, need_of
+from h5port.layers.base import LAYERS, Layer, decode, need_of
 from h5port.layers.catalogue import Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
-from h5port.layers.convolution1d import Conv1D
+from h5port.layers.convolution import Conv1D
 from h5port.layers.core import Embedding
 from h5port.layers.normalization import BatchNormalization, LayerNormalization
 from h5port.layers.recurrent import Recurrent
@@ -55,24 +55,30 @@ def synthetic(
     backend: str = "tensorflow",
     dtype: str = "float32",
     last: dict[str, Any] | None = None,
+    given: str | None = None,
+    weights: tuple[tuple[int, ...], ...] | None = None,
 ) -> Synthetic:
     """A chain of layers with random weights; the first layer takes all inputs, given by their shapes with the batch.
 
-    Keras 3 stores by paths, older ones by names. `last` has further keys for the entry of the last layer.
+    Keras 3 stores by paths, older ones by names.
+
+    last     further keys for the entry of the last layer
+    given    the type of the inputs, if it is not the model's
+    weights  the shapes of all variables, where the declarations do not tell them
     """
     who = find_writer(Archive(Path("synthetic"), "none"), {}, writer=writer, source_backend=backend)
-    config = document(entries, inputs, dtype, keras3=who.family == "keras3")
+    config = document(entries, inputs, dtype, given or dtype, keras3=who.family == "keras3")
     config["config"]["layers"][-1] |= last or {}
     model = parse_model(config, who)
     rng = np.random.default_rng(0)
     arrays: dict[str, Array] = {}
     attributes: dict[str, dict[str, Any]] = {"": {"layer_names": []}}
     count: dict[str, int] = {}
-    x = inputs[0]
+    x, told = inputs[0], iter(weights or ())
     for layer_config in model.layers.values():
         try:
             layer = decode(layer_config, who)
-            needed = list(stored_variables(layer_config, need_of(layer_config, who), x, who))
+            needed = list(stored_variables(layer_config, need_of(layer_config, who), x, who, told if weights else None))
         except H5PortError:  # lowering reports it
             continue
         word = snake_case(layer_config.class_name)
@@ -100,9 +106,11 @@ def synthetic(
 # ---- the config
 
 
-def document(entries: tuple[Entry, ...], inputs: tuple[Shape, ...], dtype: str, *, keras3: bool) -> dict[str, Any]:
-    """A Sequential model of one input, a functional one of several."""
-    given = "int32" if entries[0][0] == "Embedding" else dtype
+def document(
+    entries: tuple[Entry, ...], inputs: tuple[Shape, ...], dtype: str, given: str, *, keras3: bool
+) -> dict[str, Any]:
+    """A Sequential model of one input, a functional one of several; `given` is the type of the inputs."""
+    given = "int32" if entries[0][0] == "Embedding" else given
     layers = [
         layer_entry(("InputLayer", {"batch_shape": list(shape)}), f"x{i}", given) for i, shape in enumerate(inputs)
     ]
@@ -141,6 +149,12 @@ def keras3_node(before: list[str]) -> dict[str, Any]:
 # ---- the arrays
 
 
+def writer_of(name: str, newest: str = KERAS3) -> str:
+    """Who wrote the class: `newest`, or the last Keras that has it."""
+    last = {"keras0": KERAS1, "keras1": KERAS1, "keras2": KERAS2, "tf.keras": KERAS2}
+    return last.get(LAYERS[name].last, newest)
+
+
 @dataclass(frozen=True)
 class StoredVariable:
     """A variable, its name in a store by names, and its place below its layer in a store by paths."""
@@ -152,17 +166,23 @@ class StoredVariable:
 
 
 def stored_variables(
-    config: LayerConfig, need: Need, x: Shape, writer: Writer, names: tuple[str, ...] = (), place: str = ""
+    config: LayerConfig,
+    need: Need,
+    x: Shape,
+    writer: Writer,
+    told: Iterator[tuple[int, ...]] | None = None,
+    names: tuple[str, ...] = (),
+    place: str = "",
 ) -> Iterator[StoredVariable]:
     """All variables of a layer and of what it wraps, in the order in which Keras creates them."""
     layer, names = decode(config, writer), (*names, need.name)
     for i, variable in enumerate(need.variables):
-        shape = shape_of(layer, variable, x)
+        shape = shape_of(layer, variable, x) if told is None else next(told)
         yield StoredVariable(variable, shape, f"{'/'.join(names)}/{variable.name}:0", f"{place}vars/{i}")
     inner = [config] if isinstance(layer, Recurrent) else [c for _, _, c in layer.children()]
     for child, child_config in zip(need.children, inner, strict=not isinstance(layer, Recurrent)):
         below = (*x[:1], *x[2:]) if isinstance(layer, TimeDistributed) else x
-        yield from stored_variables(child_config, child, below, writer, names, f"{place}{child.attribute}/")
+        yield from stored_variables(child_config, child, below, writer, told, names, f"{place}{child.attribute}/")
         if isinstance(layer, StackedRNNCells):
             x = (*x[:-1], decode(child_config, writer).units)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from synthetic import KERAS1, KERAS2, KERAS3, Entry, Shape, document, synthetic
+from synthetic import KERAS1, KERAS2, KERAS3, Entry, Shape, document, synthetic, writer_of
 
 from h5port.errors import H5PortError, Problem
-from h5port.layers.base import LAYERS, Layer
+from h5port.layers.base import LAYERS, Layer, example
 from h5port.layers.catalogue import Lowered
 from h5port.schema.parse import parse_model
 
@@ -20,7 +20,7 @@ CELL: Entry = ("LSTMCell", {"units": 5})
 
 # Options with which each declared class can be read; the wrappers and cells have no examples.
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{name: dict(cls.examples[0]) for name, cls in LAYERS.items() if cls.examples},
+    **{name: dict(cls.examples[0].options) for name, cls in LAYERS.items() if cls.examples},
     **{name: {"units": 5} for name in ("LSTMCell", "GRUCell", "SimpleRNNCell")},
     "InputLayer": {},
     "Merge": {"mode": "sum"},
@@ -32,16 +32,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 every_class = pytest.mark.parametrize("name", sorted(OPTIONS))
 
 
-INPUTS: dict[str, tuple[Shape, ...]] = {
-    "Embedding": ((None, 7),),
-    "Reshape": ((None, 20),),
-    **dict.fromkeys(("MaxoutDense", "Highway", "RepeatVector"), ((None, 4),)),
-    **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), SEQUENCE * 2),
-    **dict.fromkeys(("Concatenate", "Dot", "Merge"), SEQUENCE * 2),
-}
-KERAS1_ONLY = ("MaxoutDense", "Highway", "TimeDistributedDense", "ParametricSoftplus", "SReLU", "Merge")
-
-
 def chain_of(name: str, **options: Any) -> tuple[Entry, ...]:
     """A model with one such layer, with further options; a cell is put into an RNN."""
     entry = (name, {**OPTIONS[name], **options})
@@ -51,7 +41,14 @@ def chain_of(name: str, **options: Any) -> tuple[Entry, ...]:
 
 def built_on(name: str, keras: str = KERAS3) -> dict[str, Any]:
     """What such a layer is called on, and who wrote it."""
-    return {"inputs": INPUTS.get(name, SEQUENCE), "writer": KERAS1 if name in KERAS1_ONLY else keras}
+    cls = LAYERS[name]
+    given = cls.examples[0] if cls.examples else example(on=((7, 4), (7, 4)) if name == "Merge" else ((7, 4),))
+    return {
+        "inputs": tuple((None, *shape) for shape in given.on),
+        "writer": writer_of(name, keras),
+        "given": given.dtype,
+        "weights": given.weights,
+    }
 
 
 def problems(*entries: Entry, inputs: tuple[Shape, ...] = SEQUENCE, **given: Any) -> tuple[Problem, ...]:
@@ -161,7 +158,9 @@ def test_any_value_of_an_option_is_converted_or_refused_but_never_a_crash(name: 
     whole = synthetic(*chain_of(name), **given)
     for value in ODD:
         entries = chain_of(name, **{option: value})
-        config = document(entries, given["inputs"], "float32", keras3=whole.writer.family == "keras3")
+        config = document(
+            entries, given["inputs"], "float32", given["given"] or "float32", keras3=whole.writer.family == "keras3"
+        )
         with contextlib.suppress(H5PortError):
             replace(whole, model=parse_model(config, whole.writer)).lower()
 

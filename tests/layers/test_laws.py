@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from synthetic import KERAS1, KERAS2, KERAS3, Array, Entry, Shape, Synthetic, synthetic
+from synthetic import KERAS1, KERAS2, KERAS3, Array, Entry, Shape, Synthetic, synthetic, writer_of
 
 from h5port.layers.catalogue import LAYERS, Lowered
 from h5port.module.program import Program, TensorSpec, names_in
@@ -30,30 +30,12 @@ WITHOUT_EXAMPLES = {
     "Merge": "its mode decides what it takes",
 }
 
-# Who wrote it: Keras 3, but for classes that only others have; several where the stored arrays differ by writer.
+# Who wrote it, where the stored arrays differ by writer; otherwise the last Keras that has the class.
 WRITERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("MaxoutDense", "Highway", "TimeDistributedDense", "ParametricSoftplus", "SReLU"), (KERAS1,)),
-    **dict.fromkeys(("ThresholdedLinear", "Merge"), (KERAS1,)),
-    **dict.fromkeys(("CuDNNLSTM", "CuDNNGRU"), (KERAS2,)),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Dense", "Embedding", "Conv1D", "PReLU"), (KERAS3, KERAS1)),
     "BatchNormalization": (KERAS3, KERAS1),
 }
 NOT_IN_KERAS1 = {"scale", "center", *(f"use_bias of {name}" for name in ("LSTM", "GRU", "SimpleRNN"))}
-
-# Inputs of layers that do not take a (7, 4), and of merges; an "input" in the example goes before.
-INPUTS: dict[str, tuple[Shape, ...]] = {
-    "Embedding": ((None, 7),),
-    "MaxoutDense": ((None, 4),),
-    "Highway": ((None, 4),),
-    "Reshape": ((None, 20),),
-    "RepeatVector": ((None, 4),),
-    "Subtract": ((None, 7, 4), (None, 1, 4)),
-    **dict.fromkeys(("Add", "Multiply", "Average", "Maximum", "Minimum"), ((None, 7, 4), (None, 4), (None, 7, 1))),
-    "Concatenate -1": ((None, 7, 4), (None, 7, 5)),
-    "Concatenate 1": ((None, 7, 4), (None, 6, 4)),
-    "Dot 1": ((None, 7, 4), (None, 7, 5)),
-    "Dot -1": ((None, 7, 4), (None, 6, 4)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +47,8 @@ class Case:
     writer: str = KERAS3
     backend: str = "tensorflow"
     dtype: str = "float32"
+    given: str | None = None
+    weights: tuple[tuple[int, ...], ...] | None = None
 
     def __str__(self) -> str:
         chain = "-".join(f"{name}({_words(options)})" for name, options in self.entries)
@@ -72,7 +56,15 @@ class Case:
 
     @cached_property
     def model(self) -> Synthetic:
-        return synthetic(*self.entries, inputs=self.inputs, writer=self.writer, backend=self.backend, dtype=self.dtype)
+        return synthetic(
+            *self.entries,
+            inputs=self.inputs,
+            writer=self.writer,
+            backend=self.backend,
+            dtype=self.dtype,
+            given=self.given,
+            weights=self.weights,
+        )
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -92,13 +84,13 @@ def declared_cases() -> list[Case]:
     found = []
     for name, cls in LAYERS.items():
         for example in cls.examples:
-            options = dict(example)
-            given = options.pop("input", None)
-            axis = options.get("axis", options.get("axes", -1))
-            inputs = (tuple(given),) if given else INPUTS.get(f"{name} {axis}") or INPUTS.get(name, ((None, 7, 4),))
+            options = example.options
             newer = NOT_IN_KERAS1 & {*options, *(f"{option} of {name}" for option in options)}
-            writers = [w for w in WRITERS.get(name, (KERAS3,)) if not (newer and w == KERAS1)]
-            found += [Case(((name, options),), inputs, w) for w in writers]
+            writers = [w for w in WRITERS.get(name, (writer_of(name),)) if not (newer and w == KERAS1)]
+            inputs = tuple((None, *shape) for shape in example.on)
+            found += [
+                Case(((name, options),), inputs, w, given=example.dtype, weights=example.weights) for w in writers
+            ]
     return found
 
 

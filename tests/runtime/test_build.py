@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from conftest import genuine
 
 import h5port
 from h5port.module.program import CallSpec, ModuleSpec, Program, TensorSpec, ValueSpec
+from h5port.module.vocabulary import is_typed
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # at these sizes threads cost more than they bring
 
-from h5port.runtime.build import build  # noqa: E402
+from h5port.runtime.build import SHIMS, TORCH_MODULES, build  # noqa: E402
 
 DENSE = ModuleSpec(
     type="Linear",
@@ -250,3 +252,10 @@ def test_reset_states_starts_a_stateful_model_anew(case_id: str) -> None:
         for got, (_, (expected,)) in zip(outputs, calls, strict=True):
             np.testing.assert_allclose(got, expected, rtol=0, atol=case.data["tolerance"])
         module.reset_states()
+
+
+@pytest.mark.parametrize("name", sorted({**TORCH_MODULES, **SHIMS}.keys() - {"Stub"}))
+def test_modules_with_parameters_take_a_dtype_and_no_others(name: str) -> None:
+    cls = TORCH_MODULES.get(name) or SHIMS[name]
+    arguments = {a for c in cls.__mro__ if "__init__" in vars(c) for a in inspect.signature(c.__init__).parameters}
+    assert ("dtype" in arguments) == is_typed(name) or name == "KerasRecurrent"

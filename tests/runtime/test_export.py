@@ -15,8 +15,7 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # at these sizes threads cost more than they bring
 from torch import nn  # noqa: E402
 
-from h5port.runtime import functions  # noqa: E402
-from h5port.runtime.build import Converted  # noqa: E402
+from h5port.runtime.build import FUNCTIONS, Converted  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights")
 
@@ -108,7 +107,7 @@ class Form(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.function = getattr(functions, name)
+        self.function = FUNCTIONS[name]
         self.rnn = getattr(nn, name.removeprefix("run_").upper())(FEATURES, UNITS, batch_first=True)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.5, 0.5)

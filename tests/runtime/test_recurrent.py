@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # at these sizes threads cost more than they bring
 from torch import nn  # noqa: E402
 
-from h5port.runtime import functions, shims  # noqa: E402
+from h5port.runtime.build import FUNCTIONS, SHIMS  # noqa: E402
+
+functions = SimpleNamespace(**FUNCTIONS)
+shims = SimpleNamespace(**SHIMS)
 
 IN, UNITS = 3, 4
 SETTINGS = settings(max_examples=10, deadline=None)

@@ -1,0 +1,10 @@
+"""Layers of Keras that are refused, each with the reason that its reader is told."""
+
+from __future__ import annotations
+
+REFUSED: dict[str, str] = {
+    "TorchModuleWrapper": "it holds a pickled PyTorch module, which is never unpickled",
+    "JaxLayer": "it holds a Python function, which is never executed",
+    "FlaxLayer": "it holds a Python object, which is never executed",
+    "TFSMLayer": "it points to a TensorFlow SavedModel, which only TensorFlow can run",
+}

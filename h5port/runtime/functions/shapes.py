@@ -1,0 +1,85 @@
+"""Types and shapes."""
+
+from __future__ import annotations
+
+import torch
+
+
+def cast(x, *, to):
+    return x.to(to)
+
+
+def flatten(x):
+    return x.flatten(1)
+
+
+def reshape(x, *, dims):
+    return x.reshape(x.shape[0], *dims)
+
+
+def reshape_whole(x, *, dims):
+    return x.reshape(dims)
+
+
+def constant(like, *, value, dtype):
+    return torch.tensor(value, dtype=dtype, device=like.device)
+
+
+def permute(x, *, dims):
+    return x.permute(dims)
+
+
+def transpose(x, *, dim0, dim1):
+    return x.transpose(dim0, dim1)
+
+
+def movedim(x, *, source, to):
+    return x.movedim(source, to)
+
+
+def unsqueeze(x, *, dim):
+    return x.unsqueeze(dim)
+
+
+def flip(x, *, dim):
+    return x.flip(dim)
+
+
+def repeat_vector(x, *, n):
+    return x.unsqueeze(1).expand(-1, n, -1)
+
+
+def repeat_steps(x, *, repeats):
+    return x.repeat_interleave(repeats, 1)
+
+
+def crop_steps(x, *, before, after):
+    return x[:, before : x.shape[1] - after]
+
+
+def concatenate(tensors, *, dim):
+    return torch.cat(tensors, dim)
+
+
+def join_batch_and_time(x):
+    return x.flatten(0, 1)
+
+
+def split_batch_and_time(y, like):
+    return y.reshape(like.shape[0], like.shape[1], *y.shape[1:])
+
+
+def join_leading(x, *, keep):
+    return x.flatten(0, x.dim() - keep - 1)
+
+
+def split_leading(y, like, *, keep):
+    return y.reshape(*like.shape[: like.dim() - keep], *y.shape[1:])
+
+
+def join_features(x, *, keep):
+    return x.flatten(-keep).flatten(0, -2)
+
+
+def reshape_as(y, like):
+    return y.reshape(like.shape)

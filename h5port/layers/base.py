@@ -48,6 +48,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
+    integers  variables that an int8-quantised layer keeps as integers, beside which it keeps their scales
     inert     options of this class that change nothing at inference
     last      the last family of Kerases that has the class
     examples  what the tests build and convert
@@ -57,6 +58,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: ClassVar[bool] = False
     takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
+    integers: ClassVar[tuple[str, ...]] = ()
     inert: ClassVar[frozenset[str]] = frozenset()
     last: ClassVar[str] = "keras3"
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -78,7 +80,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             class_name=config.class_name,
             id=config.id,
             trainable=config.trainable,
-            variables=tuple(self.variables(writer)),
+            variables=quantised(self, config, tuple(self.variables(writer))),
             children=tuple(
                 msgspec.structs.replace(
                     need_of(c, writer), name=part, attribute=attribute, optional=part == "activation"
@@ -93,6 +95,17 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
         `x` is what the layer is called on: a Value, or a list of them; `kwargs` are the call's keyword arguments.
         """
         raise refusal("unsupported-graph", f"a {b.layer.class_name} that stands as a layer of its own")
+
+
+def quantised(layer: Layer, config: LayerConfig, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """The variables as the layer's mode of quantisation has them: integers are never trained, scales come last.
+
+    `variable_serialization_spec` of keras/src/layers/core/{dense,einsum_dense,embedding}.py of Keras 3.15.
+    """
+    if config.quantization is None:
+        return variables
+    kept = [msgspec.structs.replace(v, trainable=v.name not in layer.integers) for v in variables]
+    return (*kept, *(Variable(f"{v.name}_scale", None, False) for v in variables if v.name in layer.integers))
 
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -172,12 +185,14 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
     for option in fields.keys() - options.keys():
         if (config.class_name, option) in DEFAULTS:
             options[option] = writer.default(config.class_name, option)
-    if config.quantization is not None:
+    if config.quantization is not None and not (config.quantization == "int8" and cls.integers):
         problems.append(
             Problem(
                 code="unsupported-option",
-                message=f"{config.class_name} is quantised ({config.quantization})",
+                message=f"{config.class_name} is quantised ({config.quantization}): only int8 of Dense, EinsumDense "
+                "and the embeddings has an exact form here",
                 layer=config.place,
+                remedy="convert it in Keras to a float model, or save it before it is quantised",
             )
         )
     if problems:

@@ -34,6 +34,7 @@ class Dense(Layer, frozen=True, kw_only=True):
     activation: ActivationSpec = "linear"
     use_bias: bool = True
     mask = "own"
+    integers = ("kernel",)
     examples = (example(units=5), example(units=3, activation="relu", use_bias=False))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
@@ -45,13 +46,13 @@ class Dense(Layer, frozen=True, kw_only=True):
         x = b.cast(x, b.dtype)
         if x.mask is not None and b.layer.class_name == "Dense" and b.rule("dense_mask") == "refuse":
             raise refusal("unsupported-graph", f"a Dense layer behind a mask: {b.writer} itself refuses this model")
-        kernel = b.stored(kernel_name(b.writer), (x.dim(-1), self.units))
+        kernel = b.dequantised(kernel_name(b.writer), (x.dim(-1), self.units), (1, self.units))
         linear = b.module("Linear", in_features=kernel.shape[0], out_features=self.units, bias=self.use_bias)
         linear.tensor("weight", kernel.transpose(1, 0))
         if self.use_bias:
             linear.tensor("bias", b.stored(bias_name(b.writer), (self.units,)))
         shape = None if x.shape is None else (*x.shape[:-1], self.units)
-        y = linear(x, shape=shape).with_mask(x.mask)
+        y = linear(b.quantised_input(x), shape=shape).with_mask(x.mask)
         return activations.use(b, self.activation, y)
 
 
@@ -123,6 +124,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
     output_dim: int
     mask_zero: bool = False
     mask = "own"
+    integers = ("embeddings",)
     inert = frozenset({"weights", "sparse", "dropout"})
     examples = (
         example(on=((7,),), dtype="int32", input_dim=9, output_dim=4),
@@ -134,7 +136,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         table = b.module("Embedding", num_embeddings=self.input_dim, embedding_dim=self.output_dim)
-        table.tensor("weight", b.stored(_table_name(b.writer)))
+        table.tensor("weight", b.dequantised(_table_name(b.writer), None, (self.input_dim, 1)))
         raw = b.program.before_cast(x)
         ids = b.call("cast", raw, shape=x.shape, dtype="int64", to="int64")
         shape = None if x.shape is None else (*x.shape, self.output_dim)

@@ -6,6 +6,7 @@ both lists. Names, orders and shapes decide; nothing here knows a layer, and no 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -165,6 +166,10 @@ class _Binder:
             for name, array in stored:
                 self.put((need.name,), Variable(name), array)
             return
+        unknown = _opaque_labels((), need)
+        if unknown:
+            self._bind_around(need, unknown, stored)
+            return
         orders = _orders(need)
         reasons = [_misfit(order, stored, need) for order in orders]
         fitting = [order for order, reason in zip(orders, reasons, strict=True) if reason is None]
@@ -183,6 +188,20 @@ class _Binder:
             )
         for (label, variable), (_, array) in zip(fitting[0], stored, strict=True):
             self.put(label, variable, array)
+
+    def _bind_around(self, need: Need, unknown: list[Label], stored: list[tuple[str, StoredArray]]) -> None:
+        """A layer or model with a class inside that is not known, so that no order is: each array goes where its
+        name says, the others belong to the unknown class."""
+        items = _in_layers((), need)
+        variables = {v.name for _, v in items}
+        for name, array in stored:
+            said, owners = _said_variable(name, variables), set(name.replace("\\", "/").split("/")[:-1])
+            fitting = [i for i in items if i[1].name == said and i[0][-1] in owners and i[1].fits(array.shape)]
+            if len(fitting) == 1 and (fitting[0][0], said) not in self.bound:
+                self.put(*fitting[0], array)
+            else:
+                label = next((u for u in unknown if u[-1] in owners), unknown[0])
+                self.put(label, Variable(name), array)
 
     # ---- numbered layout: Keras 0.x
 
@@ -376,6 +395,11 @@ def _in_layers(above: Label, need: Need) -> list[Item]:
     return [(label, v) for v in need.variables] + [item for c in need.children for item in _in_layers(label, c)]
 
 
+def _opaque_labels(above: Label, need: Need) -> list[Label]:
+    label = (*above, need.name)
+    return [label] if need.opaque else [u for c in need.children for u in _opaque_labels(label, c)]
+
+
 def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need) -> str | None:
     """Why the arrays cannot be in this order; None if they can."""
     if len(order) != len(stored):
@@ -394,6 +418,19 @@ def _misfit(order: list[Item], stored: list[tuple[str, StoredArray]], need: Need
         owners = ({_direction(p) or p for p in above} | {_direction(parts[-1])}) & inner
         if not owners <= set(label):
             return f"the name {name!r} belongs to another layer than {'/'.join(label)}"
+    return _misfit_of_depth(order, stored)
+
+
+def _misfit_of_depth(order: list[Item], stored: list[tuple[str, StoredArray]]) -> str | None:
+    """Why layers inside models of one name ("a/x" and "a/a/x") cannot be in this order: the deeper has more parts."""
+    alike: dict[Any, list[tuple[int, int, str]]] = {}
+    for (label, variable), (name, _) in zip(order, stored, strict=True):
+        depth = len(name.replace("\\", "/").split("/"))
+        alike.setdefault((frozenset(label), variable.name), []).append((len(label), depth, name))
+    for found in alike.values():
+        for (one, depth, name), (two, other_depth, other) in itertools.combinations(found, 2):
+            if (one - two) * (depth - other_depth) < 0:
+                return f"the names {name!r} and {other!r} belong to each other's layers"
     return None
 
 

@@ -390,29 +390,39 @@ class _Parser:
         """The Graph model of Keras 0 and 1.0: named nodes, each with its inputs and how they are merged."""
         layers: dict[str, LayerConfig] = {}
         calls: list[Call] = []
-        value: dict[str, Ref] = {}
+        value: dict[str, Argument] = {}
 
-        def add(layer: LayerConfig, argument: Argument) -> Ref:
+        def add(layer: LayerConfig, argument: Argument, call: int = 0) -> Ref:
             layers[layer.name] = layer
-            calls.append(Call(layer.name, 0, (argument,), {}))
-            return Ref(layer.name, 0, None)
+            calls.append(Call(layer.name, call, (argument,), {}))
+            return Ref(layer.name, call, None)
 
-        def joined(node: dict[str, Any]) -> Argument:
-            if not node.get("inputs"):
-                return value[node["input"]]
+        def merged(node: dict[str, Any], name: str, given: list[Argument]) -> Ref:
             options = {
                 "mode": node.get("merge_mode"),
                 "concat_axis": node.get("concat_axis", -1),
                 "dot_axes": node.get("dot_axes", -1),
             }
-            merge = LayerConfig(
-                class_name="Merge",
-                name=f"merge_inputs_for_{node['name']}",
-                options=options,
-                place=f"{base}.node_config",
-                id=next(self.ids),
-            )
-            return add(merge, [value[n] for n in node["inputs"]])
+            place = f"{base}.node_config"
+            merge = LayerConfig(class_name="Merge", name=name, options=options, place=place, id=next(self.ids))
+            return add(merge, given)
+
+        def joined(node: dict[str, Any]) -> Argument:
+            if not node.get("inputs"):
+                return value[node["input"]]
+            return merged(node, f"merge_inputs_for_{node['name']}", [value[n] for n in node["inputs"]])
+
+        def shared(node: dict[str, Any], entry: dict[str, Any]) -> Argument:
+            """A node of `add_shared_node`: one layer on each input; merged, or with a head for each.
+
+            Siamese and SiameseHead of keras/layers/core.py of Keras 0.3.3.
+            """
+            place = f"{base}.nodes.{node['name']}.layer"
+            layer = self.layer(entry["layer"], place, name=node["name"])
+            given = [g for n in node["inputs"] for g in (value[n] if isinstance(value[n], list) else [value[n]])]
+            called: list[Argument] = [add(layer, g, call) for call, g in enumerate(given)]
+            mode = node.get("merge_mode")
+            return merged(node, f"merge_outputs_of_{node['name']}", called) if mode else called
 
         inputs: dict[str, Ref] = {}
         for entry in own["input_config"]:
@@ -428,16 +438,22 @@ class _Parser:
                 batch_shape=None if shape is None else (None, *shape),
             )
             inputs[entry["name"]] = value[entry["name"]] = Ref(entry["name"], 0, 0)
-        known: dict[str, Ref] = {}
         for node in own["node_config"]:
             if node["name"] not in own["nodes"]:
                 raise refusal("bad-config", f"the node {node['name']!r} has no layer", file=base)
+            entry = own["nodes"][node["name"]]
+            if self.generation == 0 and entry.get("name") == "Siamese":
+                value[node["name"]] = shared(node, entry)
+                continue
+            if self.generation == 0 and entry.get("name") == "SiameseHead":
+                value[node["name"]] = value[node["inputs"][0]][entry["head"]]
+                continue
             layer = self.layer(
-                own["nodes"][node["name"]],
+                entry,
                 f"{base}.nodes.{node['name']}",
                 name=node["name"] if self.generation == 0 else None,
             )
-            value[node["name"]] = known[layer.name] = add(layer, joined(node))
+            value[node["name"]] = add(layer, joined(node))
         outputs: dict[str, Argument] = {}
         for node in own["output_config"]:
             outputs[node["name"]] = joined(node) if node.get("inputs") else value[node["input"]]

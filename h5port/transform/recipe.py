@@ -66,7 +66,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """How one target tensor is made. `dtype` is a numpy name or 'bfloat16'; the bits are never changed."""
+    """How one target tensor is made. `dtype` is a numpy name or 'bfloat16'; where `lossless`, no bit is changed."""
 
     sources: tuple[Source, ...] = ()
     steps: tuple[AnyStep, ...] = ()
@@ -102,8 +102,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
     def _checked(self, a: Array) -> Array:
-        """The stored array, which must be of the recipe's type: nothing is converted on the way."""
-        if a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
+        """The stored array, which must be of the recipe's type: nothing lossless is converted on the way."""
+        if self.lossless and a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
             raise ValueError(f"a source of type {a.dtype} for a target of type {self.dtype}")
         return a
 

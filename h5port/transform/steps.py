@@ -1,8 +1,8 @@
-"""Small, named, invertible operations on tuples of arrays.
+"""Small, named operations on tuples of arrays, invertible all but one.
 
 A step takes a tuple of arrays and gives a tuple of arrays: `Split` and `Concat` change how many there are,
 all others treat each array alike. `apply` never copies more than numpy must; `invert` undoes `apply` bit for
-bit; `shapes` computes what comes out without any data.
+bit (`Dequantize` alone cannot be undone); `shapes` computes what comes out without any data.
 """
 
 from __future__ import annotations
@@ -173,7 +173,36 @@ class Concat(Step, frozen=True, tag="concat"):
         return f"join along axis {self.axis}"
 
 
-AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat
+class Dequantize(Step, frozen=True, tag="dequantize"):
+    """Integers divided by their scales: (weights, scales) -> weights as floats. It cannot be undone.
+
+    The scales are transposed to `axes` and reshaped to `shape`, which broadcasts against the weights.
+    """
+
+    axes: tuple[int, ...]
+    shape: Shape
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(len(shapes) == 2, f"weights and scales, not {len(shapes)} arrays")
+        weights, scales = shapes
+        _require(sorted(self.axes) == list(range(len(scales))), f"{list(self.axes)} are not the axes of {scales}")
+        _require(math.prod(scales) == math.prod(self.shape), f"cannot reshape {scales} to {self.shape}")
+        alike = len(self.shape) == len(weights) and all(m in (1, n) for m, n in zip(self.shape, weights, strict=True))
+        _require(alike, f"scales {self.shape} do not broadcast against {weights}")
+        return (weights,)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        weights, scales = arrays
+        return (weights.astype(scales.dtype) / scales.transpose(self.axes).reshape(self.shape),)
+
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        raise ValueError("dequantised weights do not give the integers back")
+
+    def words(self) -> str:
+        return "divide the integers by their scales"
+
+
+AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat | Dequantize
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -735,7 +735,8 @@ def test_genuine_configs_become_whole_models(case: Case) -> None:
     names = case.data["inputs"]
     assert names == "list" or sorted(model.inputs) == sorted(names)
     classes = {model.class_name, *(c.class_name for c in layers_of(model))}
-    assert {upgrade.class_name(c) for c in case.data["layers"]} <= classes
+    shared = {"Siamese", "SiameseHead", "Layer"}  # nodes of Keras 0 that say how a layer is shared
+    assert {upgrade.class_name(c) for c in case.data["layers"]} - shared <= classes
 
 
 def test_the_places_of_genuine_configs_lead_to_their_layers() -> None:

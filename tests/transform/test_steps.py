@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transform.strategies import FAST, arrays, bits, shapes, steps
 
-from h5port.transform.steps import AnyStep, Array, Blocks, Concat, Flip, Reshape, Shape, Split, Step, Transpose
+from h5port.transform.steps import (
+    AnyStep,
+    Array,
+    Blocks,
+    Concat,
+    Dequantize,
+    Flip,
+    Reshape,
+    Shape,
+    Split,
+    Step,
+    Transpose,
+)
 
 axes = st.integers(-3, 4)
 axes_lists = st.lists(axes, max_size=4).map(tuple)
@@ -172,3 +184,34 @@ def test_words_are_one_line_of_ascii(step: AnyStep) -> None:
     assert words
     assert words.isascii()
     assert words.isprintable()
+
+
+# ---- dequantise
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
+@settings(FAST)
+def test_integers_are_divided_by_the_scale_of_their_column(rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-127, 128, (rows, columns)).astype("int8")
+    scales = rng.uniform(0.5, 200, columns).astype("float32")
+    step = Dequantize((0,), (1, columns))
+    assert step.shapes((weights.shape, scales.shape)) == (weights.shape,)
+    (found,) = step.apply((weights, scales))
+    assert found.dtype == np.float32
+    expected = np.array([[np.float32(w) / s for w, s in zip(row, scales, strict=True)] for row in weights])
+    assert found.tobytes() == expected.astype("float32").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "shape"),
+    [(((2, 3),), (1, 3)), (((2, 3), (3,)), (3, 1)), (((2, 3), (2,)), (1, 2)), (((2, 3), (3,)), (3,))],
+)
+def test_scales_that_do_not_fit_are_refused(shapes: tuple[Shape, ...], shape: Shape) -> None:
+    with pytest.raises(ValueError, match="scales"):
+        Dequantize((0,), shape).shapes(shapes)
+
+
+def test_dequantised_weights_cannot_be_turned_back() -> None:
+    with pytest.raises(ValueError, match="integers"):
+        Dequantize((0,), (1, 3)).invert((np.zeros((2, 3)),), ((2, 3), (3,)))

@@ -67,3 +67,9 @@ def max_over(x, *, dim, keepdim):
 
 def mean_over(x, *, dim, keepdim):
     return x.mean(dim, keepdim=keepdim)
+
+
+def rounded_to_int8(x, *, dims, epsilon):
+    """Rounded to the 255 steps of int8 between plus and minus the largest magnitude along `dims`."""
+    scale = 127 / (x.abs().amax(dims, keepdim=True) + epsilon)
+    return (x * scale).round().clamp(-127, 127) / scale

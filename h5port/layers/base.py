@@ -9,6 +9,7 @@ import msgspec
 
 from h5port.errors import H5PortError, Problem, refusal
 from h5port.layers.builder import Builder
+from h5port.layers.quantization import family_of, quantised
 from h5port.layers.refused import REFUSED
 from h5port.schema import upgrade
 from h5port.schema.graph import LayerConfig
@@ -48,7 +49,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
-    integers  variables that an int8-quantised layer keeps as integers, beside which it keeps their scales
+    integers  variables that a layer quantised to int8 or int4 keeps as integers, with their scales
+    quantizations  the modes of quantisation in which it is exact
     inert     options of this class that change nothing at inference
     last      the last family of Kerases that has the class
     examples  what the tests build and convert
@@ -59,6 +61,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     integers: ClassVar[tuple[str, ...]] = ()
+    quantizations: ClassVar[tuple[str, ...]] = ()
     inert: ClassVar[frozenset[str]] = frozenset()
     last: ClassVar[str] = "keras3"
     examples: ClassVar[tuple[Example, ...]] = ()
@@ -80,7 +83,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             class_name=config.class_name,
             id=config.id,
             trainable=config.trainable,
-            variables=quantised(self, config, tuple(self.variables(writer))),
+            variables=quantised(self.integers, config.quantization, tuple(self.variables(writer))),
             children=tuple(
                 msgspec.structs.replace(
                     need_of(c, writer), name=part, attribute=attribute, optional=part == "activation"
@@ -95,17 +98,6 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
         `x` is what the layer is called on: a Value, or a list of them; `kwargs` are the call's keyword arguments.
         """
         raise refusal("unsupported-graph", f"a {b.layer.class_name} that stands as a layer of its own")
-
-
-def quantised(layer: Layer, config: LayerConfig, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
-    """The variables as the layer's mode of quantisation has them: integers are never trained, scales come last.
-
-    `variable_serialization_spec` of keras/src/layers/core/{dense,einsum_dense,embedding}.py of Keras 3.15.
-    """
-    if config.quantization is None:
-        return variables
-    kept = [msgspec.structs.replace(v, trainable=v.name not in layer.integers) for v in variables]
-    return (*kept, *(Variable(f"{v.name}_scale", None, False) for v in variables if v.name in layer.integers))
 
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -185,14 +177,15 @@ def decode(config: LayerConfig, writer: Writer) -> Layer:
     for option in fields.keys() - options.keys():
         if (config.class_name, option) in DEFAULTS:
             options[option] = writer.default(config.class_name, option)
-    if config.quantization is not None and not (config.quantization == "int8" and cls.integers):
+    if config.quantization is not None and family_of(config.quantization) not in cls.quantizations:
+        exact = ", ".join(cls.quantizations)
         problems.append(
             Problem(
                 code="unsupported-option",
-                message=f"{config.class_name} is quantised ({config.quantization}): only int8 of Dense, EinsumDense "
-                "and the embeddings has an exact form here",
+                message=f"{config.class_name} is quantised ({config.quantization}), which "
+                + (f"is exact here in {exact} alone" if exact else "has no exact form here"),
                 layer=config.place,
-                remedy="convert it in Keras to a float model, or save it before it is quantised",
+                remedy="save the model in Keras before it is quantised",
             )
         )
     if problems:

@@ -25,7 +25,7 @@ from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Binding, Label
 from h5port.schema.writer import Writer
 from h5port.transform.recipe import Recipe, Slice, Source, full
-from h5port.transform.steps import AnyStep, Blocks, Concat, Dequantize, Flip, Reshape, Split, Transpose
+from h5port.transform.steps import AnyStep, Blocks, Concat, Flip, Reshape, Split, Transpose
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -298,41 +298,6 @@ class Builder:
             )
         return Tensor((Source(a.path, a.shape),), a.dtype)
 
-    def dequantised(
-        self, variable: str, shape: Shape | None, scale_shape: tuple[int, ...], axes: tuple[int, ...] | None = None
-    ) -> Tensor:
-        """`stored`, and where the layer is quantised the integers divided by their scales.
-
-        The scales are transposed to `axes` (as they are, if None) and reshaped to `scale_shape`.
-        """
-        kernel = self.stored(variable, shape)
-        if self.layer.quantization is None:
-            return kernel
-        scale = self.array(f"{variable}_scale")
-        if kernel.dtype != "int8":
-            raise refusal("bad-config", f"the quantised {variable} is stored as {kernel.dtype}, not as int8")
-        self.note(f"{variable} is quantised to int8; the float weights made of it are exact, but no longer its bits")
-        step = Dequantize(tuple(range(len(scale.shape))) if axes is None else axes, scale_shape)
-        sources = (Source(self.array(variable).path, kernel.shape), Source(scale.path, scale.shape))
-        tensor = Tensor(sources, scale.dtype, (step,), lossless=False)
-        try:
-            tensor.shape  # noqa: B018 - checks that the scales fit
-        except ValueError as error:
-            raise refusal("shape-mismatch", f"the scales of {variable}: {error}", file=scale.path) from None
-        return tensor
-
-    def quantised_input(self, x: Value, dims: Sequence[int] = (-1,)) -> Value:
-        """The input as a quantised layer rounds it before use; `dims` are the axes that are summed over.
-
-        abs_max_quantize of keras/src/quantizers/quantizers.py of Keras 3.15.
-        """
-        if self.layer.quantization is None:
-            return x
-        epsilon = input_quantizer(self.layer)
-        if epsilon is None:
-            return x
-        return self.call("rounded_to_int8", x, shape=x.shape, dims=list(dims), epsilon=epsilon).with_mask(x.mask)
-
     def join(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
         """Stored arrays (with the same steps on each) joined along an axis."""
         if len({t.dtype for t in tensors}) > 1:
@@ -412,25 +377,6 @@ class Builder:
     def elementwise(self, function: str, x: Value, *others: Any, **args: Any) -> Value:
         """A function that keeps shape, dtype and mask of its first input."""
         return self.call(function, x, *others, shape=x.shape, **args).with_mask(x.mask)
-
-
-def input_quantizer(layer: LayerConfig) -> float | None:
-    """The epsilon with which a quantised layer rounds its inputs; None if it leaves them as they are.
-
-    A config that does not say is one of Keras 3.3 to 3.12, which always round (Dense._int8_build).
-    """
-    config = layer.options.get("quantization_config")
-    if config is None:
-        return 1e-7
-    quantizers = config.get("config") or {} if isinstance(config, dict) else {}
-    found = [quantizers.get("activation_quantizer"), quantizers.get("weight_quantizer")]
-    for quantizer in found:
-        options = quantizer.get("config") or {} if isinstance(quantizer, dict) else {}
-        usual = {"value_range": [-127, 127], "output_dtype": "int8"}
-        known = isinstance(quantizer, dict) and quantizer.get("class_name") == "AbsMaxQuantizer"
-        if quantizer is not None and not (known and {k: options.get(k, v) for k, v in usual.items()} == usual):
-            raise refusal("unsupported-option", f"the quantizer {quantizer}")
-    return None if found[0] is None else float((found[0].get("config") or {}).get("epsilon", 1e-7))
 
 
 def _values(inputs: Any) -> list[Value]:

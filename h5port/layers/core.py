@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from h5port.errors import refusal
-from h5port.layers import activations
+from h5port.layers import activations, quantization
 from h5port.layers.base import ActivationSpec, Layer, declares, example
-from h5port.layers.builder import Builder, Value
+from h5port.layers.builder import Builder, Module, Value
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -35,6 +35,7 @@ class Dense(Layer, frozen=True, kw_only=True):
     use_bias: bool = True
     mask = "own"
     integers = ("kernel",)
+    quantizations = ("int8", "int4", "float8")
     examples = (example(units=5), example(units=3, activation="relu", use_bias=False))
 
     def variables(self, writer: Writer) -> Iterator[Variable]:
@@ -46,14 +47,26 @@ class Dense(Layer, frozen=True, kw_only=True):
         x = b.cast(x, b.dtype)
         if x.mask is not None and b.layer.class_name == "Dense" and b.rule("dense_mask") == "refuse":
             raise refusal("unsupported-graph", f"a Dense layer behind a mask: {b.writer} itself refuses this model")
-        kernel = b.dequantised(kernel_name(b.writer), (x.dim(-1), self.units), (1, self.units))
-        linear = b.module("Linear", in_features=kernel.shape[0], out_features=self.units, bias=self.use_bias)
+        kernel = quantization.kernel(b, kernel_name(b.writer), (x.dim(-1), self.units), axis=1)
+        linear = self._module(b, kernel.shape[0])
         linear.tensor("weight", kernel.transpose(1, 0))
         if self.use_bias:
             linear.tensor("bias", b.stored(bias_name(b.writer), (self.units,)))
         shape = None if x.shape is None else (*x.shape[:-1], self.units)
-        y = linear(b.quantised_input(x), shape=shape).with_mask(x.mask)
+        y = linear(quantization.rounded_input(b, x), shape=shape).with_mask(x.mask)
         return activations.use(b, self.activation, y)
+
+    def _module(self, b: Builder, inputs: int) -> Module:
+        sizes: dict[str, Any] = {"in_features": inputs, "out_features": self.units, "bias": self.use_bias}
+        if b.layer.quantization != "float8":
+            return b.module("Linear", **sizes)
+        linear = b.module("Float8Linear", why="inputs and weights are rounded to float8 at each call", **sizes)
+        for name in quantization.FLOAT8:
+            if name in ("inputs_scale", "kernel_scale"):
+                linear.tensor(name, b.stored(name, ()), trainable=False)
+            else:
+                b.drop(name, "only training uses it")
+        return linear
 
 
 @declares("MaxoutDense")
@@ -125,6 +138,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
     mask_zero: bool = False
     mask = "own"
     integers = ("embeddings",)
+    quantizations = ("int8", "int4")
     inert = frozenset({"weights", "sparse", "dropout"})
     examples = (
         example(on=((7,),), dtype="int32", input_dim=9, output_dim=4),
@@ -136,11 +150,11 @@ class Embedding(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         table = b.module("Embedding", num_embeddings=self.input_dim, embedding_dim=self.output_dim)
-        table.tensor("weight", b.dequantised(_table_name(b.writer), None, (self.input_dim, 1)))
+        shape = (self.input_dim, self.output_dim)
+        table.tensor("weight", quantization.kernel(b, _table_name(b.writer), shape, axis=0))
         raw = b.program.before_cast(x)
         ids = b.call("cast", raw, shape=x.shape, dtype="int64", to="int64")
-        shape = None if x.shape is None else (*x.shape, self.output_dim)
-        y = table(ids, shape=shape, dtype=b.dtype)
+        y = table(ids, shape=None if x.shape is None else (*x.shape, self.output_dim), dtype=b.dtype)
         if self.mask_zero:
             y = y.with_mask(b.call("not_equal_to", raw, shape=x.shape, dtype="bool", name="mask", value=0))
         return y

@@ -43,7 +43,7 @@ TORCH: dict[str, TorchModule] = {
 
 # Shims with parameters: they take a dtype, too.
 TYPED_SHIMS = frozenset(
-    """KerasLSTM KerasGRU KerasRNN Memory StdNorm SampleNorm BatchStatNorm VarianceScale
+    """Float8Linear KerasLSTM KerasGRU KerasRNN Memory StdNorm SampleNorm BatchStatNorm VarianceScale
     ShapedPReLU ParametricSoftplus SReLU""".split()
 )
 

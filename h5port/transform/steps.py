@@ -1,8 +1,8 @@
-"""Small, named operations on tuples of arrays, invertible all but one.
+"""Small, named operations on tuples of arrays, invertible all but those that undo a quantisation.
 
 A step takes a tuple of arrays and gives a tuple of arrays: `Split` and `Concat` change how many there are,
 all others treat each array alike. `apply` never copies more than numpy must; `invert` undoes `apply` bit for
-bit (`Dequantize` alone cannot be undone); `shapes` computes what comes out without any data.
+bit; `shapes` computes what comes out without any data.
 """
 
 from __future__ import annotations
@@ -173,36 +173,92 @@ class Concat(Step, frozen=True, tag="concat"):
         return f"join along axis {self.axis}"
 
 
-class Dequantize(Step, frozen=True, tag="dequantize"):
-    """Integers divided by their scales: (weights, scales) -> weights as floats. It cannot be undone.
+class Lossy(Step, frozen=True):
+    """A step on integers, the first array, and what makes floats of them. It is not undone."""
 
-    The scales are transposed to `axes` and reshaped to `shape`, which broadcasts against the weights.
+    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
+        raise ValueError("floats do not give the integers back that they were made of")
+
+
+class Unpack(Lossy, frozen=True, tag="unpack"):
+    """Bytes of two signed 4-bit integers each, the low one first, to `size` integers along the last axis.
+
+    unpack_int4 of keras/src/quantizers/quantizers.py of Keras 3.15.
+    """
+
+    size: int
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(bool(shapes) and len(shapes[0]) > 0, "no array of bytes to unpack")
+        _require(shapes[0][-1] == (self.size + 1) // 2, f"{shapes[0]} bytes do not hold {self.size} integers of 4 bits")
+        return ((*shapes[0][:-1], self.size), *shapes[1:])
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        packed = arrays[0].view(np.uint8)
+        both = np.stack((packed & 15, packed >> 4), -1).reshape(*packed.shape[:-1], -1)[..., : self.size]
+        return ((both ^ 8).astype(np.int8) - np.int8(8), *arrays[1:])
+
+    def words(self) -> str:
+        return "take two integers of 4 bits out of each byte"
+
+
+class Dequantize(Lossy, frozen=True, tag="dequantize"):
+    """Integers divided by their scales: (integers, scales) -> floats.
+
+    The scales are transposed to `axes` and reshaped to `shape`, which broadcasts against the integers.
     """
 
     axes: tuple[int, ...]
     shape: Shape
 
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-        _require(len(shapes) == 2, f"weights and scales, not {len(shapes)} arrays")
-        weights, scales = shapes
-        _require(sorted(self.axes) == list(range(len(scales))), f"{list(self.axes)} are not the axes of {scales}")
-        _require(math.prod(scales) == math.prod(self.shape), f"cannot reshape {scales} to {self.shape}")
-        alike = len(self.shape) == len(weights) and all(m in (1, n) for m, n in zip(self.shape, weights, strict=True))
-        _require(alike, f"scales {self.shape} do not broadcast against {weights}")
-        return (weights,)
+        _require(len(shapes) == 2, f"integers and scales, not {len(shapes)} arrays")
+        integers, scales = shapes
+        _require(
+            sorted(self.axes) == list(range(len(scales))), f"{list(self.axes)} are not the axes of scales {scales}"
+        )
+        _require(math.prod(scales) == math.prod(self.shape), f"cannot reshape scales {scales} to {self.shape}")
+        alike = len(self.shape) == len(integers) and all(m in (1, n) for m, n in zip(self.shape, integers, strict=True))
+        _require(alike, f"scales {self.shape} do not broadcast against {integers}")
+        return (integers,)
 
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        weights, scales = arrays
-        return (weights.astype(scales.dtype) / scales.transpose(self.axes).reshape(self.shape),)
-
-    def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
-        raise ValueError("dequantised weights do not give the integers back")
+        integers, scales = arrays
+        return (integers.astype(scales.dtype) / scales.transpose(self.axes).reshape(self.shape),)
 
     def words(self) -> str:
         return "divide the integers by their scales"
 
 
-AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat | Dequantize
+class DequantizeGroups(Lossy, frozen=True, tag="dequantize-groups"):
+    """(integers, scales, zeros, groups) -> (integers - zero) * scale, with those of each element's group.
+
+    The integers have two axes; `axis` is that of the groups, whose numbers `groups` holds as floats.
+    dequantize_with_sz_map of keras/src/quantizers/quantizers.py of Keras 3.15.
+    """
+
+    axis: int
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(
+            len(shapes) == 4 and self.axis in (0, 1), f"integers, scales, zeros and groups, not {len(shapes)} arrays"
+        )
+        integers, scales, zeros, groups = shapes
+        fits = len(integers) == len(scales) == 2 and scales == zeros and groups == (integers[self.axis],)
+        _require(fits and scales[1 - self.axis] == integers[1 - self.axis], f"scales {scales} do not fit {integers}")
+        return (integers,)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        integers, scales, zeros, groups = arrays
+        group = groups.astype(np.int64)
+        scale, zero = (a.take(group, self.axis) for a in (scales, zeros))
+        return ((integers.astype(scales.dtype) - zero.astype(scales.dtype)) * scale,)
+
+    def words(self) -> str:
+        return "take the zero of its group from each integer, and multiply it by the scale of its group"
+
+
+AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat | Unpack | Dequantize | DequantizeGroups
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -126,7 +126,10 @@ WRONG: list[tuple[tuple[Entry, ...], str, str]] = [
         "reverse_state_order",
     ),
     ((("LSTM", {"units": 5, "stateful": True}),), "unsupported-graph", "stateful"),
-    *(((("Dense", {"units": 5, "dtype": f"{q}_from_float32"}),), "unsupported-option", q) for q in ("float8", "gptq")),
+    *(
+        ((("Dense", {"units": 5, "dtype": f"{q}_from_float32"}),), "unsupported-option", q)
+        for q in ("int4", "gptq", "awq")
+    ),
     ((("Dense", {"units": 5, "dtype": "int8_from_float32"}),), "bad-config", "int8"),
     ((("RNN", {"cell": ("Dense", {"units": 5})}),), "unknown-layer", "Dense"),
     ((("RNN", {"cell": ("AttentionCell", {"units": 5})}),), "unknown-layer", "AttentionCell"),

@@ -16,12 +16,15 @@ from h5port.transform.steps import (
     Blocks,
     Concat,
     Dequantize,
+    DequantizeGroups,
     Flip,
+    Lossy,
     Reshape,
     Shape,
     Split,
     Step,
     Transpose,
+    Unpack,
 )
 
 axes = st.integers(-3, 4)
@@ -77,7 +80,7 @@ def place_before(step: AnyStep, before: tuple[Shape, ...], array: int, index: li
 
 
 def test_every_step_is_tested() -> None:
-    assert set(get_args(AnyStep)) == set(Step.__subclasses__())
+    assert set(get_args(AnyStep)) == {*Step.__subclasses__(), *Lossy.__subclasses__()} - {Lossy}
 
 
 @settings(FAST, max_examples=150)
@@ -212,6 +215,38 @@ def test_scales_that_do_not_fit_are_refused(shapes: tuple[Shape, ...], shape: Sh
         Dequantize((0,), shape).shapes(shapes)
 
 
-def test_dequantised_weights_cannot_be_turned_back() -> None:
-    with pytest.raises(ValueError, match="integers"):
-        Dequantize((0,), (1, 3)).invert((np.zeros((2, 3)),), ((2, 3), (3,)))
+@given(st.integers(1, 4), st.integers(1, 7), st.integers(0, 2**32 - 1))
+@settings(FAST)
+def test_packed_integers_come_out_as_they_went_in(rows: int, columns: int, seed: int) -> None:
+    integers = np.random.default_rng(seed).integers(-8, 8, (rows, columns)).astype("int8")
+    even = np.concatenate([integers, np.zeros((rows, columns % 2), "int8")], 1)
+    packed = ((even[:, ::2] & 15) | (even[:, 1::2] << 4)).astype("int8")
+    step = Unpack(columns)
+    assert step.shapes((packed.shape, (columns,))) == (integers.shape, (columns,))
+    (found,) = step.apply((packed,))
+    assert found.dtype == np.int8
+    assert found.tolist() == integers.tolist()
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0, 1]), st.integers(0, 2**32 - 1))
+@settings(FAST)
+def test_integers_take_the_scale_and_the_zero_of_their_group(n: int, m: int, size: int, axis: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = np.arange(n) // size
+    integers = rng.integers(-8, 8, (n, m)).astype("int8")
+    scales = rng.uniform(0.1, 2, (groups[-1] + 1, m)).astype("float32")
+    zeros = rng.integers(-8, 8, scales.shape).astype("int8")
+    expected = [[(integers[i, j] - float(zeros[g, j])) * scales[g, j] for j in range(m)] for i, g in enumerate(groups)]
+    turned = (integers, scales, zeros) if axis == 0 else (integers.T, scales.T, zeros.T)
+    given_arrays = (*turned, groups.astype("float32"))
+    step = DequantizeGroups(axis)
+    assert step.shapes(tuple(a.shape for a in given_arrays)) == (given_arrays[0].shape,)
+    (found,) = step.apply(given_arrays)
+    np.testing.assert_allclose(found if axis == 0 else found.T, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("step", [Dequantize((0,), (1, 3)), Unpack(3), DequantizeGroups(0)])
+def test_a_quantisation_cannot_be_turned_back(step: Step) -> None:
+    with pytest.raises(ValueError, match="integers back"):
+        step.invert((np.zeros((2, 3)),), ((2, 3), (3,)))
+    assert step.words()

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from h5port.archive import StoredArray
+from h5port.archive import Archive, StoredArray
 from h5port.errors import Problems, refusal
 from h5port.module.program import (
     CallSpec,
@@ -113,7 +114,8 @@ class Tensor:
 class Building:
     """What all builders of one model share."""
 
-    def __init__(self, writer: Writer, binding: Binding) -> None:
+    def __init__(self, archive: Archive, writer: Writer, binding: Binding) -> None:
+        self.archive = archive
         self.writer = writer
         self.binding = binding
         self.recipes: dict[str, Recipe] = {}
@@ -281,6 +283,10 @@ class Builder:
         if found is None:
             raise refusal("missing-weights", f"no array for {variable}", layer="/".join(self.label))
         return found
+
+    def read(self, variable: str) -> np.ndarray[Any, Any]:
+        """The numbers themselves, for the few layers whose arguments are made of them."""
+        return self.building.archive.read(self.array(variable).path)
 
     def stored(self, variable: str, shape: Shape | None = None) -> Tensor:
         """The stored array of a variable; refused if it does not have the shape (None: any size)."""

@@ -59,7 +59,7 @@ def lower_model(
         trainable=model.trainable,
         model=model,
     )
-    building = Building(writer, bind(archive, need_of(root, writer, frozenset(custom))))
+    building = Building(archive, writer, bind(archive, need_of(root, writer, frozenset(custom))))
     building.partial, building.custom = partial, custom
     if any(a.dtype == "float64" for a in building.binding.arrays.values()) and writer.rule("one_float_type"):
         building.floatx = "float64"

@@ -44,6 +44,7 @@ TORCH: dict[str, TorchModule] = {
 # Shims with parameters: they take a dtype, too.
 TYPED_SHIMS = frozenset(
     """Float8Linear KerasLSTM KerasGRU KerasRNN Memory StdNorm SampleNorm BatchStatNorm VarianceScale
+    Standardize
     ShapedPReLU ParametricSoftplus SReLU""".split()
 )
 

@@ -83,12 +83,16 @@ _KERAS2_CLASS: dict[str, dict[str, str]] = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "ReLU": {"alpha": "negative_slope"},
     "Embedding": {"input_length": ""},
+    "CategoryEncoding": {"max_tokens": "num_tokens"},
+    "Discretization": {"bins": "bin_boundaries"},
+    "IntegerLookup": {"max_values": "max_tokens", "mask_value": "mask_token", "oov_value": "oov_token"},
 }
 
 # Spellings of values.
 _VALUES: dict[str, dict[Any, Any]] = {
     "data_format": {"tf": "channels_last", "th": "channels_first", "default": None},
     "implementation": {"cpu": 0, "mem": 1, "gpu": 2},
+    "output_mode": {"binary": "multi_hot", "tf-idf": "tf_idf"},
 }
 
 # Keys that every layer may have and that change no number at inference. (`trainable`, `dtype` and shapes are read

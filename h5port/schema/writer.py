@@ -116,6 +116,15 @@ RULES: dict[str, dict[str, Any]] = {
     # the mode `cos` of Merge: the least denominator, and whether the result has an axis more
     "cos_epsilon": {"0.1": 0.0, "1.0": 1e-7},
     "cos_extra_axis": {"0.1": False, "1.0": True},
+    # preprocessing: whether Normalization passes a mask on; the type that its constants go through
+    "normalization_mask": {"tf-1.13": "stop", "3.0": "pass"},
+    "normalization_constants": {"tf-1.13": "own", "3.0": "float32"},
+    # the type of bins as integers; whether learned boundaries lie in the weights, as a summary of the data
+    "discretization_ints": {"tf-1.13": "int64", "3.0": "policy", "3.12": "int32"},
+    "discretization_summary": {"tf-1.13": "stored", "3.0": "none"},
+    # one-hot rows of a last axis of one; samples of more than two axes
+    "one_hot_last_axis": {"tf-1.13": "squeezed", "3.0": "kept", "3.4.1": "squeezed"},
+    "categories_of_rank_3": {"tf-1.13": "refuse", "3.4.1": "second"},
 }
 
 # (class, option) -> {first release with this default: default}; where no row stands, the declaration's default

@@ -41,6 +41,10 @@ def unsqueeze(x, *, dim):
     return x.unsqueeze(dim)
 
 
+def squeeze(x, *, dim):
+    return x.squeeze(dim)
+
+
 def flip(x, *, dim):
     return x.flip(dim)
 

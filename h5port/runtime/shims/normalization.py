@@ -69,3 +69,17 @@ class VarianceScale(nn.Module):
 
     def forward(self, x):
         return x * (x.var(self.dims, unbiased=False, keepdim=True) + self.eps).rsqrt() * self.weight
+
+
+class Standardize(nn.Module):
+    """(x - mean) / max(sqrt(variance), epsilon) with statistics that are not updated; or the way back."""
+
+    def __init__(self, shape, epsilon, invert=False, dtype=None):
+        super().__init__()
+        self.epsilon, self.invert = epsilon, invert
+        self.register_buffer("running_mean", torch.empty(shape, dtype=dtype))
+        self.register_buffer("running_var", torch.empty(shape, dtype=dtype))
+
+    def forward(self, x):
+        spread = self.running_var.sqrt().clamp_min(self.epsilon)
+        return self.running_mean + x * spread if self.invert else (x - self.running_mean) / spread

@@ -11,6 +11,7 @@ from h5port.errors import H5PortError, Problem, refusal
 from h5port.layers.builder import Builder
 from h5port.layers.quantization import family_of, quantised
 from h5port.layers.refused import REFUSED
+from h5port.ops.refused import REFUSED_OPERATIONS
 from h5port.schema import upgrade
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -25,22 +26,33 @@ class Example(msgspec.Struct, frozen=True):
 
     on       the shapes of its inputs, without the batch
     weights  the shapes of its variables in their order; None where the declaration tells them
-    dtype    of the inputs, where it is not the model's
+    dtype    of the inputs, where it is not the model's: of all, or one for each
+    args     of an operation's call, where they are not its inputs in their order: "x0" is the first input, beside it
+             stand lists, numbers, `...`, `SliceValue`s and `Constant`s
     """
 
     options: dict[str, Any]
     on: tuple[tuple[int, ...], ...]
     weights: tuple[tuple[int, ...], ...] | None
-    dtype: str | None
+    dtype: str | tuple[str, ...] | None
+    args: list[Any] | None = None
+
+    @property
+    def dtypes(self) -> tuple[str | None, ...]:
+        """The type of each input; None is the model's."""
+        return self.dtype if isinstance(self.dtype, tuple) else (self.dtype,) * len(self.on)
 
 
 def example(
     on: tuple[tuple[int, ...], ...] = ((7, 4),),
     weights: tuple[tuple[int, ...], ...] | None = None,
-    dtype: str | None = None,
+    dtype: str | tuple[str, ...] | None = None,
+    args: list[Any] | None = None,
+    gives: str | None = None,
     **options: Any,
 ) -> Example:
-    return Example(options, on, weights, dtype)
+    """`gives` is the option `dtype` of an operation."""
+    return Example({**options, "dtype": gives} if gives else options, on, weights, dtype, args)
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,10 +151,11 @@ def declaration(config: LayerConfig) -> type[Layer]:
             layer=config.place,
             remedy=f'register a replacement by the layer\'s name: @h5port.register("{config.name}")',
         )
-    if config.class_name in REFUSED and not is_foreign(config):
+    refused = REFUSED_OPERATIONS if config.is_operation else REFUSED
+    if config.class_name in refused and not is_foreign(config):
         raise refusal(
             "unsupported-layer",
-            f"{config.class_name} (of {config.name!r}): {REFUSED[config.class_name]}",
+            f"{config.class_name} (of {config.name!r}): {refused[config.class_name]}",
             layer=config.place,
             remedy=f'register a replacement: @h5port.register("{config.class_name}"), or --partial to convert the rest',
         )

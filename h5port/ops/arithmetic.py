@@ -9,110 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import msgspec
-import numpy as np
-
 from h5port.errors import refusal
-from h5port.layers.base import OPERATIONS, Layer, declares
 from h5port.layers.builder import Builder, Value
-from h5port.layers.merge import broadcast
-from h5port.module.program import Shape
-from h5port.schema.graph import Constant
-
-_KINDS = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
-
-
-class Operation(Layer, frozen=True, kw_only=True):
-    """A node without weights and without masks."""
-
-    mask = "own"
-
-    def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
-
-
-def operation(*names: str) -> Any:
-    return declares(*names, table=OPERATIONS)
-
-
-def tensor(b: Builder, value: Any, like: Value) -> Value:
-    """An argument as a tensor: constants of the graph become tensors beside `like`."""
-    if isinstance(value, Value):
-        return value
-    given = value.value if isinstance(value, Constant) else value
-    array = np.asarray(given)
-    dtype = (value.dtype if isinstance(value, Constant) else None) or _default_dtype(array)
-    return b.emit("constant", like, shape=array.shape, dtype=dtype, args={"value": given, "dtype": dtype})
-
-
-def _default_dtype(array: np.ndarray[Any, Any]) -> str:
-    return {"b": "bool", "i": "int32", "f": "float32"}.get(array.dtype.kind, "float32")
-
-
-def operands(b: Builder, *args: Any) -> tuple[list[Any], Shape | None, str]:
-    """The operands (numbers stay numbers), the shape of their broadcast and their common dtype."""
-    values = [a for a in args if isinstance(a, Value)]
-    if not values:
-        raise refusal("unsupported-graph", "an operation on constants alone")
-    given = [a if isinstance(a, Value | bool | int | float) else tensor(b, a, values[0]) for a in args]
-    shapes = [v.shape for v in given if isinstance(v, Value)]
-    shape = None if any(s is None for s in shapes) else broadcast([s for s in shapes if s is not None])
-    return given, shape, promoted(given)
-
-
-def promoted(given: list[Any]) -> str:
-    """The dtype of an operation on these: a number only lifts integers to floats."""
-    kinds = [v.dtype for v in given if isinstance(v, Value)]
-    widest = max(kinds, key=_KINDS.index)
-    numbers = [n for n in given if not isinstance(n, Value)]
-    if any(isinstance(n, float) for n in numbers) and not widest.startswith(("float", "bfloat")):
-        return "float32"
-    if widest == "bool" and any(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
-        return "int32"
-    return widest
-
-
-def two_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The two operands of a call, given by position or by name."""
-    given = [*args, *kwargs.values()]
-    if len(given) != 2 or not any(isinstance(a, Value) for a in given):
-        raise refusal("unsupported-graph", f"an operation of two operands on {len(given)} arguments")
-    return given[0], given[1]
-
-
-class Binary(Operation, frozen=True, kw_only=True):
-    """function  of runtime/functions.py
-    gives     the dtype of the result, where it is not that of the operands
-    takes     the dtype that both operands are cast to: "common", or one of its own; None: numbers stay numbers
-    """
-
-    function: ClassVar[str]
-    gives: ClassVar[str | None] = None
-    takes: ClassVar[str | None] = None
-
-    def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        pair = two_of(args, kwargs)
-        given, shape, dtype = operands(b, *pair)
-        if self.takes is not None:
-            like = next(a for a in pair if isinstance(a, Value))
-            wanted = dtype if self.takes == "common" else self.takes
-            given = [b.cast(tensor(b, a, like), wanted) for a in given]
-        return b.call(self.function, *given, shape=shape, dtype=self.gives or dtype)
-
-
-def _binary(name: str, function: str, **settings: Any) -> None:
-    """Declare an operation of two operands."""
-    namespace = {"function": function, **settings}
-    operation(name)(msgspec.defstruct(name, [], bases=(Binary,), namespace=namespace, frozen=True, kw_only=True))
-
-
-_binary("Add", "add")
-_binary("Subtract", "subtract")
-_binary("Multiply", "multiply")
-_binary("Maximum", "maximum", takes="common")  # torch's function takes tensors only, of one dtype
-_binary("Minimum", "minimum", takes="common")
-_binary("NotEqual", "not_equal", gives="bool")
-_binary("LogicalOr", "logical_or", gives="bool", takes="bool")
+from h5port.ops import dtypes
+from h5port.ops.operation import Operation, axes_of, operation, reduced, tensor, tensors
 
 
 class Like(Operation, frozen=True, kw_only=True):
@@ -145,19 +45,6 @@ class AnyOver(Operation, frozen=True, kw_only=True):
         return b.call("any_over", x, shape=reduced(x, axes, self.keepdims), dim=axes, keepdim=self.keepdims)
 
 
-def axes_of(axis: int | list[int] | None, rank: int) -> list[int]:
-    if axis is None:
-        return list(range(rank))
-    return [axis] if isinstance(axis, int) else list(axis)
-
-
-def reduced(x: Value, axes: list[int], keepdims: bool) -> Shape:
-    """The shape after a reduction over these (non-negative) axes."""
-    if keepdims:
-        return tuple(1 if i in axes else n for i, n in enumerate(x.known_shape))
-    return tuple(n for i, n in enumerate(x.known_shape) if i not in axes)
-
-
 @operation("ExpandDims")
 class ExpandDims(Operation, frozen=True, kw_only=True):
     axis: int
@@ -174,7 +61,7 @@ class Concatenate(Operation, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         like = next(v for v in x if isinstance(v, Value))
         given = [tensor(b, v, like) for v in x]
-        dtype = promoted(given)
+        dtype = dtypes.result_type(*(v.dtype for v in given))
         given = [b.cast(v, dtype) for v in given]
         at = self.axis % given[0].rank
         sizes = [v.dim(at) for v in given]
@@ -219,9 +106,7 @@ class Dot(Operation, frozen=True, kw_only=True):
     """numpy.dot: the last axis of one, the last but one (or only) axis of the other."""
 
     def lower(self, b: Builder, *args: Any, **kwargs: Any) -> Value:
-        one, two = two_of(args, kwargs)
-        like = one if isinstance(one, Value) else two
-        one, two = tensor(b, one, like), tensor(b, two, like)
+        one, two = tensors(b, *args, *kwargs.values())
         if one.rank == 0 or two.rank == 0:
             return b.call("multiply", one, two, shape=one.shape if one.rank else two.shape)
         axis = max(0, two.rank - 2)

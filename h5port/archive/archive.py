@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+
+from h5port.errors import refusal
 
 Json = Any  # None, bool, int, float, str, list or dict of these
 Layout = Literal["named", "numbered", "paths", "none"]
@@ -38,6 +40,7 @@ class Archive:
                 "numbered": Keras 0.x, `layer_0/param_0`; "paths": `layers/dense/vars/0`; "none": no weights
     attributes  group path -> attribute name -> value (strings, numbers and lists of them)
     ignored     groups of the file that hold no weights: optimizer, metrics
+    assets      files that layers stored beside the weights ("layers/string_lookup/vocabulary.txt"); read when asked
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Archive:
         read: Callable[[str], np.ndarray[Any, Any]] | None = None,
         close: Callable[[], None] | None = None,
         ignored: tuple[str, ...] = (),
+        assets: Mapping[str, Callable[[], bytes]] | None = None,
     ) -> None:
         self.source = source
         self.container = container
@@ -62,6 +66,7 @@ class Archive:
         self.arrays = arrays or {}
         self.attributes = attributes or {}
         self.ignored = ignored
+        self.assets = assets or {}
         self._read = read
         self._close = close
 
@@ -70,6 +75,15 @@ class Archive:
         if self._read is None:
             raise KeyError(path)
         return self._read(path)
+
+    def asset(self, path: str) -> str:
+        """The text of an asset. Raises H5PortError if it is none in UTF-8."""
+        try:
+            return self.assets[path]().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise refusal(
+                "bad-config", f"the asset {path} is no text in UTF-8: {error}", file=str(self.source)
+            ) from None
 
     def close(self) -> None:
         if self._close is not None:

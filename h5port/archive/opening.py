@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import lzma
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
@@ -103,6 +105,7 @@ def _archive(
     *,
     config: Json,
     mark: WriterMark,
+    assets: Mapping[str, Callable[[], bytes]] | None = None,
 ) -> Archive:
     """The store seen from the group `prefix`; what lies outside of it is listed as ignored."""
     inside = {p[len(prefix) :]: a for p, a in store.arrays.items() if p.startswith(prefix)}
@@ -133,6 +136,7 @@ def _archive(
         read=lambda p: store.read(prefix + p),
         close=store.close,
         ignored=tuple(ignored),
+        assets=assets,
     )
 
 
@@ -183,12 +187,41 @@ def _open_zip(path: Path) -> Archive:
             meta = f"{folder}metadata.json"
             metadata = parse_json(_member(path, archive, meta), f"{path}:{meta}") if meta in archive.namelist() else {}
             weights = _weights_file(path, archive, archive.getinfo(f"{folder}model.weights.h5"))
+            prefix = f"{folder}assets/"
+            assets = {
+                n.removeprefix(prefix): functools.partial(_zip_asset, path, n)
+                for n in archive.namelist()
+                if n.startswith(prefix) and not n.endswith("/")
+            }
     except _ZIP_ERRORS as error:
         raise refusal(
             "damaged-file", f"the zip is cut short or damaged ({error})", file=str(path), remedy="fetch it again"
         ) from None
     store = Hdf5Store(weights, f"{path}:{folder}model.weights.h5")
-    return _archive(path, "keras-zip", "paths", store, "", config=config, mark=_metadata_mark(metadata))
+    return _archive(path, "keras-zip", "paths", store, "", config=config, mark=_metadata_mark(metadata), assets=assets)
+
+
+def _zip_asset(path: Path, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _member(path, archive, name)
+    except _ZIP_ERRORS as error:
+        raise refusal("damaged-file", f"{name} in the zip is damaged ({error})", file=str(path)) from None
+
+
+def _folder_asset(file: Path) -> bytes:
+    if file.stat().st_size > MAX_BYTES:
+        raise refusal("unsafe-file", f"{file.name} is larger than {MAX_BYTES} bytes", file=str(file))
+    return file.read_bytes()
+
+
+def _folder_assets(folder: Path) -> dict[str, Callable[[], bytes]]:
+    """The files below a folder of assets. Links are refused: they may lead to any file of the machine."""
+    files = sorted(f for f in folder.rglob("*") if not f.is_dir() or f.is_symlink())
+    for link in [folder, *files]:
+        if link.is_symlink():
+            raise refusal("unsafe-file", "a link among the assets", file=str(link), remedy="put the file itself there")
+    return {f.relative_to(folder).as_posix(): functools.partial(_folder_asset, f) for f in files}
 
 
 def _metadata_mark(metadata: Json) -> WriterMark:
@@ -238,7 +271,8 @@ def _open_folder(path: Path) -> Archive:
     config = read_document(path / "config.json", "json")
     metadata = read_document(path / "metadata.json", "json") if (path / "metadata.json").exists() else {}
     store = Hdf5Store(path / "model.weights.h5", str(path / "model.weights.h5"))
-    return _archive(path, "keras-folder", "paths", store, "", config=config, mark=_metadata_mark(metadata))
+    mark, assets = _metadata_mark(metadata), _folder_assets(path / "assets")
+    return _archive(path, "keras-folder", "paths", store, "", config=config, mark=mark, assets=assets)
 
 
 def _open_document(path: Path, kind: str) -> Archive:

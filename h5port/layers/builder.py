@@ -127,6 +127,7 @@ class Building:
         self.made: dict[Label, list[tuple[str, str | None]]] = {}  # module types and why, by the label of the layer
         self.dropped: dict[str, str] = dict(binding.dropped)  # arrays that no tensor is made of, and why
         self.outputs: dict[Label, list[Value]] = {}  # what the calls of a layer gave
+        self.assets_read: set[str] = set()
 
 
 class ProgramBuilder:
@@ -287,6 +288,14 @@ class Builder:
     def read(self, variable: str) -> np.ndarray[Any, Any]:
         """The numbers themselves, for the few layers whose arguments are made of them."""
         return self.building.archive.read(self.array(variable).path)
+
+    def asset(self, name: str) -> str | None:
+        """The text of a file that Keras put beside the weights for this layer; None if there is none."""
+        path = f"{self.building.binding.places.get(self.label)}/{name}"
+        if path not in self.building.archive.assets:
+            return None
+        self.building.assets_read.add(path)
+        return self.building.archive.asset(path)
 
     def stored(self, variable: str, shape: Shape | None = None) -> Tensor:
         """The stored array of a variable; refused if it does not have the shape (None: any size)."""

@@ -65,6 +65,8 @@ def lower_model(
         building.floatx = "float64"
     builder = ProgramBuilder(building)
     outputs, inputs = _Lowering(builder, model, ()).root()
+    unread = sorted(archive.assets.keys() - building.assets_read)
+    building.dropped |= {f"assets/{path}": "a file that no layer of the model reads" for path in unread}
     program = builder.program(model.name, f"Keras model {model.name!r}, written by {writer}", inputs, outputs)
     return Lowered(
         program=program if building.problems.found else simplify(program),
@@ -121,6 +123,9 @@ class _Lowering:
             decode(layer, self.building.writer)
         dtype = _torch_dtype(layer.dtype or self.building.floatx)
         raw = self.builder.new_value(layer.name, layer.batch_shape, dtype, "input")
+        if dtype == "string":
+            self.outputs_of[(ref.layer, 0)] = raw
+            return raw
         b = Builder(self.builder, layer, (*self.label, layer.name), self.builder.name_of(layer))
         cast = b.call("cast", raw, shape=raw.shape, dtype=dtype, to=dtype)
         self.builder.casts[cast.name] = raw

@@ -92,7 +92,9 @@ _MODULE_NAMES = frozenset(
     register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
     share_memory state_dict to to_empty train training type xpu zero_grad""".split()
 )
-_OUR_NAMES = frozenset("self torch nn partial load below inputs weights custom program reset_states".split())
+_OUR_NAMES = frozenset(
+    "self torch nn np re json argument partial load below inputs weights custom program reset_states".split()
+)
 _TAKEN = _MODULE_NAMES | _OUR_NAMES | frozenset(dir(builtins))
 
 

@@ -22,6 +22,7 @@ from h5port.module.program import CallSpec, ModuleSpec, Program, Shape, identifi
 from h5port.module.vocabulary import TORCH
 
 WIDTH = 118
+LONGEST = 240  # arguments that would be longer stay in config.json
 _RUNTIME = Path(__file__).parent.parent / "runtime"
 _DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
 
@@ -94,11 +95,16 @@ def print_model(program: Program) -> str:
     used: set[str] = set()
     named = _class_names(program, library)
     classes = {id(p): n for p, n in named}
-    parts = [_Class(p, classes, library, used, root=p is program).text() for p, _ in named]
+    paths = _paths(program)
+    parts = [_Class(p, classes, library, used, paths[id(p)], root=p is program).text() for p, _ in named]
     pasted = library.closure(used)
     load = _LOAD_CUSTOM if _has(program, "Custom") else _LOAD
-    body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts, load.format(name=classes[id(program)])])
-    text = f'"""{_plain(program.doc)}\n\n{_ABOUT}\n"""\n\n' + _imports(body, library) + "\n\n\n" + body + "\n"
+    parts += [load.format(name=classes[id(program)])]
+    parts += [_ARGUMENT] if any("argument(" in part for part in parts) else []
+    body = "\n\n\n".join([*(library.text[n] for n in pasted), *parts])
+    imports = _imports(body, library)
+    about = _ABOUT.replace("torch and", "torch, numpy and") if "import numpy" in imports else _ABOUT
+    text = f'"""{_plain(program.doc)}\n\n{about}\n"""\n\n' + imports + "\n\n\n" + body + "\n"
     return text.encode("ascii", "backslashreplace").decode()  # only string literals can hold anything else
 
 
@@ -124,6 +130,23 @@ _LOAD_CUSTOM = '''def load(path=None, custom=None):
 def below(weights, name):
     """The tensors whose names begin with `name.`, without it."""
     return {{k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(name + ".")}}'''
+
+
+_ARGUMENT = '''def argument(module, name):
+    """A long argument of a module: it stands in the config.json beside this file."""
+    spec = {"program": json.loads(Path(__file__).with_name("config.json").read_text(encoding="utf-8"))["program"]}
+    for part in module.split("."):
+        spec = spec["program"]["modules"][part]
+    return spec["args"][name]'''
+
+
+def _paths(program: Program, prefix: str = "") -> dict[int, str]:
+    """Where the modules of each program are: "" at the top, "encoder." in a nested model."""
+    paths = {id(program): prefix}
+    for name, spec in program.modules.items():
+        if spec.program is not None:
+            paths |= _paths(spec.program, f"{prefix}{name}.")
+    return paths
 
 
 def _class_names(program: Program, library: Library) -> list[tuple[Program, str]]:
@@ -152,13 +175,13 @@ def _imports(body: str, library: Library) -> str:
     """The import lines that the code needs, in the order of isort."""
     used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}
     known = {**library.imports, "Path": "from pathlib import Path", "partial": "from functools import partial"}
-    known |= {"load_file": "from safetensors.torch import load_file"}
+    known |= {"load_file": "from safetensors.torch import load_file", "json": "import json"}
     names: dict[str, list[str]] = {}
     for name in sorted(used & known.keys(), key=lambda n: (not n[0].isupper(), n)):
         module, _, imported = known[name].partition(" import ")
         names.setdefault(module, []).append(imported)
     lines = sorted(f"{m} import {', '.join(n)}" if n != [""] else m for m, n in names.items())
-    standard = [x for x in lines if x.split()[1] in ("pathlib", "functools")]
+    standard = [x for x in lines if x.split()[1] in ("functools", "json", "pathlib", "re")]
     others = sorted((x for x in lines if x not in standard), key=lambda x: (not x.startswith("import"), x))
     return "\n".join(standard) + "\n\n" + "\n".join(others)
 
@@ -171,10 +194,16 @@ class _Class:
     """One program as one class."""
 
     def __init__(
-        self, program: Program, classes: dict[int, str], library: Library, used: set[str], *, root: bool
+        self, program: Program, classes: dict[int, str], library: Library, used: set[str], path: str, *, root: bool
     ) -> None:
         self.program, self.classes, self.library, self.used, self.root = program, classes, library, used, root
-        self.globals = set(library.tree) | set(library.imports) | set(classes.values()) | {"partial", "self", "load"}
+        self.path = path
+        self.globals = (
+            set(library.tree)
+            | set(library.imports)
+            | set(classes.values())
+            | {"partial", "self", "load", "argument", "json"}
+        )
         self.names: dict[str, str] = {}
         for value in program.values:
             self.names[value] = (
@@ -232,7 +261,7 @@ class _Class:
                 call = spec.type
             else:
                 call = f"nn.{spec.type}"
-            args = list(self._module_args(spec))
+            args = list(self._module_args(name, spec))
         if spec.why:
             yield f"# {_plain(spec.why)}"
         yield from _wrapped(f"self.{name} = {call}", list(args))
@@ -246,15 +275,19 @@ class _Class:
                 comment = "  # Keras has one bias" if tensor.startswith("bias_hh") else ""
                 yield f"self.{name}.{tensor}.requires_grad_(False){comment}"
 
-    def _module_args(self, spec: ModuleSpec) -> Iterator[str]:
+    def _module_args(self, name: str, spec: ModuleSpec) -> Iterator[str]:
         known = TORCH.get(spec.type)
         positional = self.library.required(spec.type) if known is None else known.positional
         for key in positional:
-            yield ast.unparse(self._literal(spec.args[key]))
+            yield self._argument(name, key, spec.args[key])
         for key, value in spec.args.items():
             default = None if known is None else known.defaults.get(key)
             if key not in positional and not (default == value and type(default) is type(value)):
-                yield f"{key}={ast.unparse(self._literal(value))}"
+                yield f"{key}={self._argument(name, key, value)}"
+
+    def _argument(self, module: str, key: str, value: Any) -> str:
+        text = ast.unparse(self._literal(value))
+        return text if len(text) <= LONGEST else f"argument({self.path + module!r}, {key!r})"
 
     # ---- forward
 

@@ -58,12 +58,16 @@ class Converted(nn.Module):
             if len(inputs) != 1 or not isinstance(inputs[0], Mapping) or not names.keys() <= inputs[0].keys():
                 raise TypeError(f"this model takes one dict of the inputs {', '.join(names)}")
             given = inputs[0]
-            return {names[k]: _tensor(given[k]) for k in names}
+            return {names[k]: self._value(names[k], given[k]) for k in names}
         if len(inputs) == 1 and isinstance(inputs[0], list | tuple) and len(names) > 1:
             inputs = tuple(inputs[0])
         if len(inputs) != len(names):
             raise TypeError(f"this model takes {len(names)} inputs ({', '.join(names)}), {len(inputs)} were given")
-        return dict(zip(names, map(_tensor, inputs), strict=True))
+        return {n: self._value(n, x) for n, x in zip(names, inputs, strict=True)}
+
+    def _value(self, name: str, given: Any) -> Any:
+        """An input as the functions take it: strings as nested lists or arrays of them, everything else as tensors."""
+        return given if self.program.values[name].dtype == "string" else _tensor(given)
 
     def reset_states(self) -> None:
         """Put the states of all stateful layers back to zero."""

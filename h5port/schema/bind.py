@@ -51,6 +51,7 @@ class _Binder:
         self.dropped: dict[str, str] = {}
         self.missing: list[str] = []
         self.notes: list[str] = []
+        self.places: dict[Label, str] = {}
         self.problems = Problems()
 
     def put(self, label: Label, variable: Variable, array: StoredArray) -> None:
@@ -93,7 +94,8 @@ class _Binder:
                     remedy="the config and the weights must be of one model; --raw writes the arrays as they are",
                 )
         self.problems.raise_if_any()
-        return Binding(arrays=self.bound, dropped=self.dropped, notes=tuple(dict.fromkeys(self.notes)))
+        notes = tuple(dict.fromkeys(self.notes))
+        return Binding(arrays=self.bound, dropped=self.dropped, notes=notes, places=self.places)
 
     # ---- named layout: groups by layer, order by attributes
 
@@ -119,7 +121,7 @@ class _Binder:
             with self.problems.collect(file=str(self.archive.source), layer=need.name):
                 self._bind_group(need, stored)
         done = {n.name for n, _ in pairs}
-        self.missing += [n.name for n in wanted if n.name not in done and not n.opaque]
+        self.missing += [n.name for n in wanted if n.name not in done and not n.opaque and not n.optional]
         top = self.archive.attributes.get("top_level_model_weights", {}).get("weight_names")
         if top:
             raise refusal(
@@ -268,8 +270,10 @@ class _Binder:
                 if at[: len(first)] == first:
                     self.bound[((*label, *at[len(first) :]), variable)] = array
             self.notes.append(f"{'/'.join(label)} shares the weights of {'/'.join(self._visited[need.id])}")
+            self.places[label] = self.places[self._visited[need.id]]
             return
         self._visited[need.id] = label
+        self.places[label] = path
         with self.problems.collect(file=f"{self.archive.source}:/{path}", layer="/".join(label)):
             self._own(need, label, path)
         if need.kind == "model":

@@ -51,11 +51,15 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """Each variable's array. `dropped` are arrays that belong to no variable, with the reason."""
+    """Each variable's array. `dropped` are arrays that belong to no variable, with the reason.
+
+    places  where a path store keeps what belongs to a layer
+    """
 
     arrays: dict[tuple[Label, str], StoredArray]
     dropped: dict[str, str]
     notes: tuple[str, ...]
+    places: dict[Label, str] = {}
 
     def of(self, label: Label) -> dict[str, StoredArray]:
         return {variable: a for (at, variable), a in self.arrays.items() if at == label}

@@ -122,6 +122,8 @@ RULES: dict[str, dict[str, Any]] = {
     # the type of bins as integers; whether learned boundaries lie in the weights, as a summary of the data
     "discretization_ints": {"tf-1.13": "int64", "3.0": "policy", "3.12": "int32"},
     "discretization_summary": {"tf-1.13": "stored", "3.0": "none"},
+    # the type of counted tokens
+    "lookup_counts": {"tf-1.13": "policy", "3.0": "int64"},
     # one-hot rows of a last axis of one; samples of more than two axes
     "one_hot_last_axis": {"tf-1.13": "squeezed", "3.0": "kept", "3.4.1": "squeezed"},
     "categories_of_rank_3": {"tf-1.13": "refuse", "3.4.1": "second"},

@@ -19,6 +19,7 @@ from h5port.layers.core import Embedding
 from h5port.layers.normalization import BatchNormalization, LayerNormalization
 from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
+from h5port.layers.text import TextVectorization
 from h5port.layers.wrappers import TimeDistributed
 from h5port.schema.bind import snake_case
 from h5port.schema.graph import LayerConfig, Model
@@ -180,7 +181,8 @@ def stored_variables(
         shape = shape_of(layer, variable, x) if told is None else next(told)
         yield StoredVariable(variable, shape, f"{'/'.join(names)}/{variable.name}:0", f"{place}vars/{i}")
     inner = [config] if isinstance(layer, Recurrent) else [c for _, _, c in layer.children()]
-    for child, child_config in zip(need.children, inner, strict=not isinstance(layer, Recurrent)):
+    children = () if isinstance(layer, TextVectorization) else need.children  # Keras' second copy is left out here
+    for child, child_config in zip(children, inner, strict=not isinstance(layer, Recurrent)):
         below = (*x[:1], *x[2:]) if isinstance(layer, TimeDistributed) else x
         yield from stored_variables(child_config, child, below, writer, told, names, f"{place}{child.attribute}/")
         if isinstance(layer, StackedRNNCells):

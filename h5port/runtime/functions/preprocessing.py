@@ -13,6 +13,10 @@ def denormalize(x, *, mean, spread):
     return x.new_tensor(mean) + x * x.new_tensor(spread)
 
 
+def times(x, *, weights):
+    return x * x.new_tensor(weights)
+
+
 def bin_of(x, *, boundaries):
     """How many of the boundaries (in float32, as in TensorFlow) are not above x."""
     x = x if x.is_floating_point() else x.float()

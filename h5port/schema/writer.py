@@ -117,16 +117,16 @@ RULES: dict[str, dict[str, Any]] = {
     "cos_epsilon": {"0.1": 0.0, "1.0": 1e-7},
     "cos_extra_axis": {"0.1": False, "1.0": True},
     # preprocessing: whether Normalization passes a mask on; the type that its constants go through
-    "normalization_mask": {"tf-1.13": "stop", "3.0": "pass"},
-    "normalization_constants": {"tf-1.13": "own", "3.0": "float32"},
+    "normalization_mask": {"0.1": "stop", "3.0": "pass"},
+    "normalization_constants": {"0.1": "own", "3.0": "float32"},
     # the type of bins as integers; whether learned boundaries lie in the weights, as a summary of the data
-    "discretization_ints": {"tf-1.13": "int64", "3.0": "policy", "3.12": "int32"},
-    "discretization_summary": {"tf-1.13": "stored", "3.0": "none"},
+    "discretization_ints": {"0.1": "int64", "3.0": "policy", "3.12": "int32"},
+    "discretization_summary": {"0.1": "stored", "3.0": "none"},
     # the type of counted tokens
-    "lookup_counts": {"tf-1.13": "policy", "3.0": "int64"},
+    "lookup_counts": {"0.1": "policy", "3.0": "int64"},
     # one-hot rows of a last axis of one; samples of more than two axes
-    "one_hot_last_axis": {"tf-1.13": "squeezed", "3.0": "kept", "3.4.1": "squeezed"},
-    "categories_of_rank_3": {"tf-1.13": "refuse", "3.4.1": "second"},
+    "one_hot_last_axis": {"0.1": "squeezed", "3.0": "kept", "3.4.1": "squeezed"},
+    "categories_of_rank_3": {"0.1": "refuse", "3.4.1": "second"},
 }
 
 # (class, option) -> {first release with this default: default}; where no row stands, the declaration's default

@@ -9,7 +9,7 @@ import msgspec
 
 from h5port.errors import H5PortError, Problem, refusal
 from h5port.layers.builder import Builder
-from h5port.layers.quantization import family_of, quantised
+from h5port.layers.quantization import as_stored, family_of
 from h5port.layers.refused import REFUSED
 from h5port.ops.refused import REFUSED_OPERATIONS
 from h5port.schema import upgrade
@@ -61,7 +61,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
-    integers  variables that a layer quantised to int8 or int4 keeps as integers, with their scales
+    kernels   variables that quantisation and LoRA change
     quantizations  the modes of quantisation in which it is exact
     inert     options of this class that change nothing at inference
     last      the last family of Kerases that has the class
@@ -72,7 +72,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: ClassVar[bool] = False
     takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
-    integers: ClassVar[tuple[str, ...]] = ()
+    kernels: ClassVar[tuple[str, ...]] = ()
     quantizations: ClassVar[tuple[str, ...]] = ()
     inert: ClassVar[frozenset[str]] = frozenset()
     last: ClassVar[str] = "keras3"
@@ -95,7 +95,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
             class_name=config.class_name,
             id=config.id,
             trainable=config.trainable,
-            variables=quantised(self.integers, config.quantization, tuple(self.variables(writer))),
+            variables=as_stored(self.kernels, config, tuple(self.variables(writer))),
             children=tuple(
                 msgspec.structs.replace(
                     need_of(c, writer), name=part, attribute=attribute, optional=part == "activation"

@@ -34,7 +34,7 @@ class Dense(Layer, frozen=True, kw_only=True):
     activation: ActivationSpec = "linear"
     use_bias: bool = True
     mask = "own"
-    integers = ("kernel",)
+    kernels = ("kernel",)
     quantizations = ("int8", "int4", "float8")
     examples = (example(units=5), example(units=3, activation="relu", use_bias=False))
 
@@ -137,7 +137,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
     output_dim: int
     mask_zero: bool = False
     mask = "own"
-    integers = ("embeddings",)
+    kernels = ("embeddings",)
     quantizations = ("int8", "int4")
     inert = frozenset({"weights", "sparse", "dropout"})
     examples = (

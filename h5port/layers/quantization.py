@@ -1,4 +1,4 @@
-"""What a quantised layer keeps in the file, and the floats that it computes with.
+"""What a quantised layer, or one with LoRA, keeps in the file, and the floats that it computes with.
 
 Sources: `variable_serialization_spec`, `_int8_call`, `_int4_call` and `_float8_call` of
 keras/src/layers/core/{dense,einsum_dense,embedding}.py, and keras/src/quantizers/quantizers.py, of Keras 3.15. int8 is
@@ -19,7 +19,7 @@ from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Variable
 from h5port.transform.recipe import Source
-from h5port.transform.steps import AnyStep, Dequantize, DequantizeGroups, Unpack
+from h5port.transform.steps import AddProduct, AnyStep, Dequantize, DequantizeGroups, Unpack
 
 # The variables of float8 that are there beside the layer's own; the gradients use the last three.
 FLOAT8 = (
@@ -42,21 +42,33 @@ def block_size(mode: str) -> int:
     return int(mode.partition("/")[2])
 
 
-def quantised(integers: tuple[str, ...], mode: str | None, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
-    """The variables of a layer in its mode; `integers` are those that the mode stores as integers, never trained."""
-    if mode is None:
-        return variables
+def as_stored(kernels: tuple[str, ...], config: LayerConfig, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """The variables of a layer in its mode of quantisation or with LoRA; `kernels` are those that these change."""
+    if config.quantization is not None:
+        return _quantised(kernels, config.quantization, variables)
+    return _with_lora(kernels, variables) if config.options.get("lora_rank") is not None else variables
+
+
+def _with_lora(kernels: tuple[str, ...], variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """The kernel is frozen. Stores by paths hold it merged; those by names hold the two factors beside it."""
+    kept = [msgspec.structs.replace(v, trainable=v.trainable and v.name not in kernels) for v in variables]
+    factors = [f"lora_{v.name}_{part}" for v in variables if v.name in kernels for part in "ab"]
+    return (*kept, *(Variable(n, None, True, optional=True) for n in factors))
+
+
+def _quantised(kernels: tuple[str, ...], mode: str, variables: tuple[Variable, ...]) -> tuple[Variable, ...]:
+    """Integers are never trained; what makes floats of them comes last."""
     if family_of(mode) == "float8":
         return (*variables, *(Variable(n) for n in FLOAT8))
     whole = mode == "int8"  # of packed integers the stored shape is another
     kept = [
         v
-        if v.name not in integers
+        if v.name not in kernels
         else msgspec.structs.replace(v, trainable=False, shape=v.shape if whole else (None,) * len(v.shape or ()))
         for v in variables
     ]
     added = []
-    for name in (v.name for v in variables if v.name in integers):
+    for name in (v.name for v in variables if v.name in kernels):
         added.append(Variable(f"{name}_scale", None, False))
         if family_of(mode) == "int4" and block_size(mode) > 0:
             added += [Variable(f"{name}_zero", None, False), Variable("g_idx", None, False)]
@@ -74,7 +86,7 @@ def kernel(
     """
     mode = b.layer.quantization
     if mode is None or mode == "float8":
-        return b.stored(variable, shape)
+        return _merged(b, variable, b.stored(variable, shape))
     b.note(f"{variable} is quantised ({mode}): the floats made of it are exact, but no longer its bits")
     sources = _sources(b, variable, f"{variable}_scale")
     scale = b.array(f"{variable}_scale")
@@ -91,6 +103,19 @@ def kernel(
     return _checked(variable, Tensor(sources, scale.dtype, steps, lossless=False), shape)
 
 
+def _merged(b: Builder, variable: str, kernel: Tensor) -> Tensor:
+    """With the product of LoRA's factors added, where the file holds them: Dense.kernel of Keras 3.15."""
+    factors = [f"lora_{variable}_{part}" for part in "ab"]
+    if not all(b.has(f) for f in factors):
+        return kernel
+    rank, alpha = b.layer.options.get("lora_rank"), b.layer.options.get("lora_alpha")
+    scale = float(rank if alpha is None else alpha) / float(rank)  # type: ignore[arg-type]
+    b.note(f"{variable} is the stored one with LoRA's factors added, as Keras computes it")
+    stored = [b.array(v) for v in (variable, *factors)]
+    sources = tuple(Source(a.path, a.shape) for a in stored)
+    return _checked(variable, Tensor(sources, kernel.dtype, (AddProduct(scale),), lossless=False), kernel.shape)
+
+
 def _sources(b: Builder, *variables: str) -> tuple[Source, ...]:
     found = [b.array(v) for v in variables]
     if found[0].dtype != "int8":
@@ -102,7 +127,7 @@ def _checked(variable: str, tensor: Tensor, shape: Shape) -> Tensor:
     try:
         fits = all(w is None or w == n for w, n in zip(shape, tensor.shape, strict=True))
     except ValueError as error:
-        raise refusal("shape-mismatch", f"the scales of {variable}: {error}") from None
+        raise refusal("shape-mismatch", f"what {variable} is made of: {error}") from None
     if not fits:
         raise refusal("shape-mismatch", f"{variable} has the shape {list(tensor.shape)}, {list(shape)} is expected")
     return tensor

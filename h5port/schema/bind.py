@@ -321,6 +321,8 @@ class _Binder:
                     self.put(label, Variable(p[len(path) + 1 :]), self.archive.arrays[p])
             return
         variables = list(need.variables)
+        if len(found) < len(variables):
+            variables = [v for v in variables if not v.optional]
         if found.keys() == {str(i) for i in range(len(found))}:
             stored = [found[str(i)] for i in range(len(found))]
         elif set(found) == {v.name for v in variables}:
@@ -368,7 +370,8 @@ def _orders(need: Need) -> list[list[Item]]:
 
 def _without_optional(need: Need) -> Need:
     children = tuple(_without_optional(c) for c in need.children if not c.optional)
-    return msgspec.structs.replace(need, children=children)
+    variables = tuple(v for v in need.variables if not v.optional)
+    return msgspec.structs.replace(need, children=children, variables=variables)
 
 
 def _ordered(needs: Iterable[Need]) -> list[Item]:

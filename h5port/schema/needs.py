@@ -12,11 +12,15 @@ Label = tuple[str, ...]  # the path of a layer in the config: ("encoder", "bidir
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """A variable of a layer. In `shape` None stands for any size; shape None for any shape."""
+    """A variable of a layer. In `shape` None stands for any size; shape None for any shape.
+
+    optional  it need not be in the file
+    """
 
     name: str
     shape: tuple[int | None, ...] | None = None
     trainable: bool = True
+    optional: bool = False
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:

@@ -1,4 +1,4 @@
-"""Small, named operations on tuples of arrays, invertible all but those that undo a quantisation.
+"""Small, named operations on tuples of arrays, invertible but for those of quantisation and LoRA.
 
 A step takes a tuple of arrays and gives a tuple of arrays: `Split` and `Concat` change how many there are,
 all others treat each array alike. `apply` never copies more than numpy must; `invert` undoes `apply` bit for
@@ -174,10 +174,10 @@ class Concat(Step, frozen=True, tag="concat"):
 
 
 class Lossy(Step, frozen=True):
-    """A step on integers, the first array, and what makes floats of them. It is not undone."""
+    """A step on an array and what it is changed by. It is not undone."""
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
-        raise ValueError("floats do not give the integers back that they were made of")
+        raise ValueError("the result does not give back what it was made of")
 
 
 class Unpack(Lossy, frozen=True, tag="unpack"):
@@ -258,7 +258,27 @@ class DequantizeGroups(Lossy, frozen=True, tag="dequantize-groups"):
         return "take the zero of its group from each integer, and multiply it by the scale of its group"
 
 
-AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat | Unpack | Dequantize | DequantizeGroups
+class AddProduct(Lossy, frozen=True, tag="add-product"):
+    """(kernel, a, b) -> kernel + scale * a @ b."""
+
+    scale: float
+
+    def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require(len(shapes) == 3, f"a kernel and two factors, not {len(shapes)} arrays")
+        kernel, a, b = shapes
+        fits = len(kernel) == len(a) >= 1 and len(b) == 2 and kernel == (*a[:-1], b[1]) and a[-1] == b[0]
+        _require(fits, f"the product of factors {a} and {b} is no {kernel}")
+        return (kernel,)
+
+    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        kernel, a, b = arrays
+        return (kernel + kernel.dtype.type(self.scale) * (a @ b),)
+
+    def words(self) -> str:
+        return f"add {self.scale:g} times the product of the two factors"
+
+
+AnyStep = Transpose | Reshape | Flip | Blocks | Split | Concat | Unpack | Dequantize | DequantizeGroups | AddProduct
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from transform.strategies import FAST, arrays, bits, shapes, steps
 
 from h5port.transform.steps import (
+    AddProduct,
     AnyStep,
     Array,
     Blocks,
@@ -245,8 +246,20 @@ def test_integers_take_the_scale_and_the_zero_of_their_group(n: int, m: int, siz
     np.testing.assert_allclose(found if axis == 0 else found.T, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("step", [Dequantize((0,), (1, 3)), Unpack(3), DequantizeGroups(0)])
-def test_a_quantisation_cannot_be_turned_back(step: Step) -> None:
-    with pytest.raises(ValueError, match="integers back"):
+def test_the_product_of_the_factors_is_added() -> None:
+    rng = np.random.default_rng(0)
+    kernel, a, b = (rng.normal(size=s).astype("float32") for s in ((4, 2, 3), (4, 2, 5), (5, 3)))
+    step = AddProduct(0.5)
+    assert step.shapes((kernel.shape, a.shape, b.shape)) == (kernel.shape,)
+    (found,) = step.apply((kernel, a, b))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, kernel + 0.5 * np.einsum("ijr,rk->ijk", a, b), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="factors"):
+        step.shapes((kernel.shape, a.shape, (4, 3)))
+
+
+@pytest.mark.parametrize("step", [Dequantize((0,), (1, 3)), Unpack(3), DequantizeGroups(0), AddProduct(2.0)])
+def test_a_lossy_step_cannot_be_turned_back(step: Step) -> None:
+    with pytest.raises(ValueError, match="give back"):
         step.invert((np.zeros((2, 3)),), ((2, 3), (3,)))
     assert step.words()

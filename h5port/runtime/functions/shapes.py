@@ -13,6 +13,10 @@ def flatten(x):
     return x.flatten(1)
 
 
+def join_axes(x, *, start, end):
+    return x.flatten(start, end)
+
+
 def reshape(x, *, dims):
     return x.reshape(x.shape[0], *dims)
 

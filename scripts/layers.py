@@ -19,13 +19,8 @@ HEAD = """# Layers
 Written by `scripts/layers.py` from the declarations: every class of `keras.layers` of Keras 3.15, tf_keras 2.21 and
 Keras 1.2 (abstract ones left out), and what else is declared. Options are those of Keras 3.15, or of the last Keras
 that had the layer; older names and defaults are understood. Options that change nothing at inference (initializers,
-<<<<<<< HEAD
-regularizers, constraints, seeds) are accepted by all. Any layer, a refused one too, can be replaced by a module of your
-own: `h5port.register`.
-=======
 regularizers, constraints, seeds) are accepted by all. Any layer, a refused one too, can be replaced by a module of
 your own: `h5port.register`.
->>>>>>> bcff28e (Line length)
 
 """
 

@@ -59,6 +59,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a layer class, and what they mean. Subclasses are registered by `declares`.
 
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
+    arguments  the tensors that its call takes by position; all but the first come to `lower` by these names
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     kernels   variables that quantisation and LoRA change
@@ -70,6 +71,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     names: ClassVar[tuple[str, ...]] = ()
     takes_mask: ClassVar[bool] = False
+    arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_arguments: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     kernels: ClassVar[tuple[str, ...]] = ()

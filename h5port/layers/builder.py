@@ -21,7 +21,7 @@ from h5port.module.program import (
     ValueSpec,
     identifier,
 )
-from h5port.module.vocabulary import is_typed
+from h5port.module.vocabulary import IDLE, is_typed
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Binding, Label
 from h5port.schema.writer import Writer
@@ -142,11 +142,30 @@ class ProgramBuilder:
         self.layer_names: dict[int, str] = {}  # layer id -> identifier
         self.beside: dict[tuple[str, str], str] = {}  # (layer, suffix) -> name of a further module of the layer
         self.casts: dict[str, Value] = {}  # an input as the model wants it -> as it was given
+        self.unmasked: set[str] = set()  # values whose mask a layer took away (see `take_mask`)
 
     def new_value(self, base: str, shape: Shape | None, dtype: str, role: str = "") -> Value:
         name = identifier(base, set(self.values))
         self.values[name] = ValueSpec(shape=shape, dtype=dtype, role=role)
         return Value(name, shape, dtype)
+
+    def take_mask(self, x: Value) -> None:
+        """No later layer finds a mask on `x`: some layers of Keras take it off the tensor itself."""
+        self.unmasked.add(self._origin(x.name))
+
+    def as_left(self, x: Value) -> Value:
+        """`x` as later layers find it."""
+        taken = x.mask is not None and self.unmasked and self._origin(x.name) in self.unmasked
+        return x.with_mask(None) if taken else x
+
+    def _origin(self, name: str) -> str:
+        """The tensor itself: at inference, dropout and noise give back the one that they are called on."""
+        for call in self.calls:
+            module = self.modules.get(call.target.removeprefix("@"))
+            if call.outputs == (name,) and module is not None and module.type in IDLE:
+                (given,) = call.inputs
+                return self._origin(str(given))
+        return name
 
     def before_cast(self, x: Value) -> Value:
         """The input itself, where `x` is an input of the model cast to what its InputLayer says."""
@@ -222,6 +241,7 @@ class Builder:
         self.base = base
         self.trainable = trainable and layer.trainable
         self.explicit_mask = False  # the call names its mask, rather than finding it on the tensor
+        self.found: Any = None  # what such a call was made on, with the masks that were found there
 
     @property
     def writer(self) -> Writer:

@@ -164,7 +164,7 @@ class _Lowering:
 
     def _value(self, argument: Argument) -> Any:
         if isinstance(argument, Ref):
-            given = self.outputs_of[(argument.layer, argument.call)]
+            given = _map(self.outputs_of[(argument.layer, argument.call)], self.builder.as_left)
             if argument.tensor is None or given is _BROKEN:
                 return given
             flat = list(given.values()) if isinstance(given, dict) else given
@@ -221,9 +221,13 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if b.layer.is_operation:
         return layer.lower(b, *args, **kwargs)
     args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
-    x = args[0] if args else kwargs.pop("inputs")
-    if any(a is not None for a in args[1:]):
-        kwargs["positional"] = args[1:]
+    x = args[0] if args else kwargs.pop(layer.arguments[0], None)
+    if x is None:
+        raise refusal("unsupported-graph", f"a call without the argument {layer.arguments[0]!r}")
+    kwargs |= dict(zip(layer.arguments[1:], args[1:], strict=False))
+    beyond = args[len(layer.arguments) :]
+    if any(a is not None for a in beyond):
+        kwargs["positional"] = beyond
     x = _with_given_mask(b, x, kwargs.pop("mask", None))
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     if kwargs and not layer.takes_arguments:
@@ -288,7 +292,7 @@ def _with_given_mask(b: Builder, x: Any, mask: Any) -> Any:
     """The argument `mask=` of a call goes before the mask that comes with the tensor."""
     if mask is None:
         return x
-    b.explicit_mask = True
+    b.explicit_mask, b.found = True, x
     if isinstance(x, Value):
         return x.with_mask(mask[0] if isinstance(mask, list) else mask)
     masks = mask if isinstance(mask, list) else [mask]
@@ -323,6 +327,9 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     outputs = _Lowering(inner, model, b.label, trainable=b.trainable).nested(inputs)
     if _is_broken(outputs):
         return _BROKEN
+    for outside, inside in zip(given, inputs, strict=True):
+        if inner.as_left(inside).mask is not inside.mask:
+            b.program.take_mask(outside)
     flat = _flat_values(outputs)
     doc = f"Keras model {model.name!r}"
     program = simplify(inner.program(model.name, doc, _with_masks(inputs), _with_masks(flat)))

@@ -45,8 +45,12 @@ TORCH: dict[str, TorchModule] = {
 TYPED_SHIMS = frozenset(
     """Float8Linear KerasLSTM KerasGRU KerasRNN Memory StdNorm SampleNorm BatchStatNorm VarianceScale
     Standardize Weighted
-    ShapedPReLU ParametricSoftplus SReLU""".split()
+    ShapedPReLU ParametricSoftplus SReLU
+    EinsumDense DotScores ConcatScores AdditiveScores""".split()
 )
+
+# Modules that give back what they are called on, except in training.
+IDLE = frozenset("Dropout Dropout1d Dropout2d Dropout3d AlphaDropout GaussianNoise GaussianDropout".split())
 
 
 def is_typed(module: str) -> bool:

@@ -91,7 +91,21 @@ RULES: dict[str, dict[str, Any]] = {
         "tf-1.13": 0.0,
     },
     # a masked Softmax: a large negative number is added, or masked places are left out of the sum
-    "softmax_mask": {"0.1": "ignore", "tf-2.4": "add", "3.13.1": "where"},
+    "softmax_mask": {"0.1": "ignore", "tf-2.4": "add", "3.10": "where"},
+    # which mask comes out of Attention: the one that it was given; none; the one found on the query, even where
+    # another was given
+    "attention_output_mask": {"0.1": "given", "3.0": "none", "3.4": "found", "3.11": "given"},
+    # the value mask of Attention: these Kerases forgot its axis of queries
+    "attention_value_mask": {"0.1": "use", "3.0": "refuse", "3.12": "use"},
+    # the masks of MultiHeadAttention: ignored; found on query, value and key; given as `<name>_mask`, else found; the
+    # same, but the query's is always found, and no later layer finds any of them on these tensors
+    "multi_head_masks": {"0.1": "ignored", "tf-2.10": "found", "3.0": "given", "3.8": "taken"},
+    # whether attention of many heads goes by `ops.dot_product_attention` where it can
+    "fused_attention": {"0.1": False, "3.7": True},
+    # negative `attention_axes` of MultiHeadAttention
+    "negative_attention_axes": {"0.1": "refuse", "3.12": "count"},
+    # a mask on what ReversibleEmbedding gives in reverse
+    "reversed_embedding_mask": {"0.1": True, "3.14": False},
     # convolution kernels of Theano are flipped in space
     "kernels": {"0.1": {"theano": "flipped", "tensorflow": "plain"}, "tf-1.13": "plain"},
     # where the odd cell of padding "same" goes

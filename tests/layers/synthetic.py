@@ -16,6 +16,7 @@ from h5port.layers.catalogue import Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
 from h5port.layers.convolution import Conv1D
 from h5port.layers.core import Embedding
+from h5port.layers.multi_head import HeadsAttention
 from h5port.layers.normalization import BatchNormalization, LayerNormalization
 from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
@@ -79,10 +80,11 @@ def synthetic(
     for layer_config in model.layers.values():
         try:
             layer = decode(layer_config, who)
-            needed = list(stored_variables(layer_config, need_of(layer_config, who), x, who, told if weights else None))
+            need = need_of(layer_config, who)
+            needed = list(stored_variables(layer_config, need, x, who, told if weights else None))
         except H5PortError:  # lowering reports it
             continue
-        word = snake_case(layer_config.class_name)
+        word = snake_case(need.class_name)
         count[word] = count.get(word, -1) + 1
         group = f"layers/{word}_{count[word]}" if count[word] else f"layers/{word}"
         names = []
@@ -123,7 +125,9 @@ def document(
     for layer in layers[: len(inputs)]:
         layer["inbound_nodes"] = []
     for layer in layers[len(inputs) :]:
-        layer["inbound_nodes"] = [keras3_node(before) if keras3 else [[name, 0, 0, {}] for name in before]]
+        layer["inbound_nodes"] = [
+            (keras3_node if keras3 else keras2_node)(before, LAYERS[layer["class_name"]].arguments)
+        ]
         before = [layer["name"]]
     config |= {"input_layers": [[f"x{i}", 0, 0] for i in range(len(inputs))], "output_layers": [[before[0], 0, 0]]}
     return {"class_name": "Functional" if keras3 else "Model", "config": config}
@@ -142,9 +146,17 @@ def inner_entries(value: Any, dtype: str) -> Any:
     return [inner_entries(v, dtype) for v in value] if isinstance(value, list) else value
 
 
-def keras3_node(before: list[str]) -> dict[str, Any]:
+def keras3_node(before: list[str], arguments: tuple[str, ...]) -> dict[str, Any]:
+    """One list of all tensors, or a tensor for each argument."""
     tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}} for name in before]
-    return {"args": [tensors if len(tensors) > 1 else tensors[0]], "kwargs": {}}
+    return {"args": tensors if len(arguments) > 1 or len(tensors) == 1 else [tensors], "kwargs": {}}
+
+
+def keras2_node(before: list[str], arguments: tuple[str, ...]) -> list[Any]:
+    if len(arguments) == 1:
+        return [[name, 0, 0, {}] for name in before]
+    kwargs = {a: [name, 0, 0] for a, name in zip(arguments[1:], before[1:], strict=False)}
+    return [[before[0], 0, 0, kwargs]]
 
 
 # ---- the arrays
@@ -177,6 +189,13 @@ def stored_variables(
 ) -> Iterator[StoredVariable]:
     """All variables of a layer and of what it wraps, in the order in which Keras creates them."""
     layer, names = decode(config, writer), (*names, need.name)
+    if isinstance(layer, HeadsAttention):
+        assert told is not None
+        for child in need.children:
+            for i, variable in enumerate(child.variables):
+                stored_as = f"{'/'.join((*names, child.name))}/{variable.name}:0"
+                yield StoredVariable(variable, next(told), stored_as, f"{place}{child.attribute}/vars/{i}")
+        return
     for i, variable in enumerate(need.variables):
         shape = shape_of(layer, variable, x) if told is None else next(told)
         yield StoredVariable(variable, shape, f"{'/'.join(names)}/{variable.name}:0", f"{place}vars/{i}")

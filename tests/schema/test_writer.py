@@ -199,7 +199,7 @@ SEEN: list[tuple[str | tuple[str, str], str, dict[str, Any]]] = [
     ("mask_with_initial_state", "", {"2.3.1": "keep", "tf-2.21": "keep", "3.0.5": "drop", "3.15.1": "drop"}),
     ("batchnorm_spread", "", {"0.3.3": "std", "1.0.8": "variance", "1.2.2": "variance", "2.0.8": "variance"}),
     ("batchnorm_fused_epsilon", "tensorflow", {"2.2.4": 1.001e-5, "2.3.1": 1.001e-5, "tf-2.2": 0.0, "3.15.1": 0.0}),
-    ("softmax_mask", "", {"tf-2.15": "add", "tf-2.21": "add", "3.0.5": "add", "3.13.0": "add", "3.15.1": "where"}),
+    ("softmax_mask", "", {"tf-2.15": "add", "tf-2.21": "add", "3.0.5": "add", "3.9.2": "add", "3.10.0": "where"}),
     ("kernels", "theano", {"0.3.3": "flipped", "1.2.2": "flipped", "2.2.4": "flipped"}),
     ("kernels", "tensorflow", {"1.2.2": "plain", "2.2.4": "plain", "tf-2.2": "plain", "3.15.1": "plain"}),
     ("rnn_variables", "", {"0.3.3": "gates", "1.2.2": "gates", "2.0.8": "joined", "3.15.1": "joined"}),

@@ -84,6 +84,12 @@ def masked_softmax_add(x, mask, *, dims):
     return (x - torch.logsumexp(x, dims, keepdim=True)).exp()
 
 
+def masked_softmax_fill(x, mask, *, dims):
+    """Softmax with -1e9 in masked places: the same weight for all where all are masked."""
+    x = torch.where(mask, x, -1e9)
+    return (x - torch.logsumexp(x, dims, keepdim=True)).exp()
+
+
 def masked_softmax_where(x, mask, *, dims):
     """Softmax over the places that are not masked; zero where there are none."""
     x = torch.where(mask, x, torch.finfo(x.dtype).min)

@@ -21,6 +21,10 @@ def reshape(x, *, dims):
     return x.reshape(x.shape[0], *dims)
 
 
+def unflatten(x, *, dim, sizes):
+    return x.unflatten(dim, sizes)
+
+
 def reshape_whole(x, *, dims):
     return x.reshape(dims)
 

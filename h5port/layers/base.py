@@ -62,6 +62,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     arguments  the tensors that its call takes by position; all but the first come to `lower` by these names
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
+    takes_strings  whether its inputs may be strings
     kernels   variables that quantisation and LoRA change
     quantizations  the modes of quantisation in which it is exact
     inert     options of this class that change nothing at inference
@@ -73,6 +74,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: ClassVar[bool] = False
     arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_arguments: ClassVar[bool] = False
+    takes_strings: ClassVar[bool] = False
     mask: ClassVar[MaskRule] = "passes"
     kernels: ClassVar[tuple[str, ...]] = ()
     quantizations: ClassVar[tuple[str, ...]] = ()

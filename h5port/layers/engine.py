@@ -195,6 +195,12 @@ def _is_broken(value: Any) -> bool:
     return any(_is_broken(v) for v in value.values()) if isinstance(value, dict) else value is _BROKEN
 
 
+def _has_strings(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_has_strings(v) for v in value)
+    return isinstance(value, Value) and value.dtype == "string"
+
+
 def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """One call of a layer or of a nested model; the user's replacement goes first, a stub comes last."""
     if is_replaced(b.layer, b.building.custom):
@@ -218,6 +224,8 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     layer = decode(b.layer, b.writer)
     if kwargs.pop("training", None):
         raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
+    if not layer.takes_strings and _has_strings([*args, *kwargs.values()]):
+        raise refusal("unsupported-graph", f"strings reach a {b.layer.class_name}: h5port has no form of it for them")
     if b.layer.is_operation:
         return layer.lower(b, *args, **kwargs)
     args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]

@@ -163,6 +163,7 @@ class StringLookup(Lookup, frozen=True, kw_only=True):
     encoding: Literal["utf-8"] = "utf-8"
     forward = "StringLookup"
     backward = "StringOfIndex"
+    takes_strings = True
     examples = (
         example(on=((5,),), dtype="string", vocabulary=["a", "b", "c"]),
         example(on=((5,),), dtype="string", vocabulary=["", "[UNK]", "a"], mask_token="", vocabulary_size=3),

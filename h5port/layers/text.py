@@ -45,6 +45,7 @@ class TextVectorization(Layer, frozen=True, kw_only=True):
     encoding: Literal["utf-8"] = "utf-8"
     mask = "stops"
     inert = frozenset({"has_input_vocabulary"})
+    takes_strings = True
     examples = (
         example(on=((1,),), dtype="string", vocabulary=["a", "b", "c"]),
         example(on=((),), dtype="string", vocabulary=["", "[UNK]", "b"], output_sequence_length=2, standardize="lower"),
@@ -142,6 +143,7 @@ class Hashing(Layer, frozen=True, kw_only=True):
     output_mode: OutputMode = "int"
     sparse: Literal[False] = False
     mask = "stops"
+    takes_strings = True
     examples = (
         example(on=((5,),), dtype="string", num_bins=4),
         example(on=((5,),), dtype="string", num_bins=4, mask_value="a", salt=7),
@@ -166,6 +168,7 @@ class HashedCrossing(Layer, frozen=True, kw_only=True):
     output_mode: Literal["int", "one_hot"] = "int"
     sparse: Literal[False] = False
     mask = "own"
+    takes_strings = True
     examples = (
         example(on=((1,), (1,)), dtype="int64", num_bins=9),
         example(on=((1,), (1,), (1,)), dtype="string", num_bins=9, output_mode="one_hot"),

@@ -184,6 +184,46 @@ def test_further_members_of_a_zip_change_nothing(extra: str, tmp_path: Path) -> 
         np.testing.assert_array_equal(archive.read(KERNEL), hostile.KERNEL)
 
 
+ASSET = "layers/text/vocabulary.txt"
+
+
+@pytest.mark.parametrize("unzipped", [False, True])
+def test_assets_are_read_when_asked(unzipped: bool, tmp_path: Path) -> None:
+    path = hostile.keras_zip(tmp_path, **{f"assets/{ASSET}": "\u00e9\n", "assets/x.bin": b"\xff"})
+    if unzipped:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "model")
+        path = tmp_path / "model"
+    with open_archive(path) as opened:
+        assert sorted(opened.assets) == [ASSET, "x.bin"]
+        assert opened.asset(ASSET) == "\u00e9\n"
+        with pytest.raises(H5PortError, match="UTF-8") as error:
+            opened.asset("x.bin")
+        assert error.value.code == "bad-config"
+
+
+@pytest.mark.parametrize("link", [f"assets/{ASSET}", "assets/layers", "assets"])
+def test_a_link_among_the_assets_is_refused(link: str, tmp_path: Path) -> None:
+    """It could lead to any file of the machine, whose lines would become a vocabulary."""
+    with zipfile.ZipFile(hostile.keras_zip(tmp_path)) as archive:
+        archive.extractall(tmp_path / "model")
+    place = tmp_path / "model" / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "secret").write_text("secret")
+    place.symlink_to(tmp_path / "secret")
+    with pytest.raises(H5PortError, match="a link") as error:
+        open_archive(tmp_path / "model")
+    assert error.value.code == "unsafe-file"
+
+
+def test_an_asset_that_is_damaged_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    path = hostile.keras_zip(tmp_path, **{f"assets/{ASSET}": "a vocabulary\n"})
+    path.write_bytes(path.read_bytes().replace(b"a vocabulary\n", b"a vocabularY\n"))
+    with open_archive(path) as opened, pytest.raises(H5PortError, match="damaged") as error:
+        opened.asset(ASSET)
+    assert error.value.code == "damaged-file"
+
+
 OUTSIDE = [
     "../evil",
     "a/../../evil",

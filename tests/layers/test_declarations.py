@@ -131,6 +131,13 @@ WRONG: list[tuple[tuple[Entry, ...], str, str]] = [
         for q in ("int4", "gptq", "awq")
     ),
     ((("Dense", {"units": 5, "dtype": "int8_from_float32"}),), "bad-config", "int8"),
+    ((("Normalization", {"axis": 5}),), "bad-config", "axes"),
+    ((("Normalization", {"mean": [1.0, 2.0], "variance": 1.0}),), "unsupported-option", "mean"),
+    ((("CategoryEncoding", {"num_tokens": 4, "sparse": True}),), "unsupported-option", "sparse"),
+    ((("Hashing", {"num_bins": 0}),), "unsupported-option", "num_bins"),
+    ((("STFTSpectrogram", {"frame_length": 4, "frame_step": 5}),), "unsupported-option", "frames"),
+    ((("FeatureSpace", {"features": {}}),), "unsupported-layer", "FeatureSpace"),
+    ((("DenseFeatures", {"feature_columns": []}),), "unsupported-layer", "feature columns"),
     ((("RNN", {"cell": ("Dense", {"units": 5})}),), "unknown-layer", "Dense"),
     ((("RNN", {"cell": ("AttentionCell", {"units": 5})}),), "unknown-layer", "AttentionCell"),
     ((("TimeDistributed", {"layer": ("Capsule", {})}),), "unknown-layer", "Capsule"),

@@ -7,8 +7,7 @@ from typing import Any
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.convolution import padded
-from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, numbers
+from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, numbers, padded
 
 
 def _pair(value: int | list[int]) -> tuple[int, int]:
@@ -28,7 +27,9 @@ class ZeroPadding1D(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         before, after = _pair(self.padding)
-        return channels_back(b, padded(b, channels_to_front(b, x, self.data_format), before, after), self.data_format)
+        return channels_back(
+            b, padded(b, channels_to_front(b, x, self.data_format), [(before, after)]), self.data_format
+        )
 
 
 @declares("Cropping1D")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from h5port.errors import refusal
@@ -20,6 +21,11 @@ def numbers(value: int | list[int], rank: int, what: str, least: int = 1) -> lis
     return found
 
 
+def one_or_all(values: Sequence[int]) -> int | list[int]:
+    """The numbers of all axes as torch's modules take them: one where all are alike."""
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
 def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 1) -> int | None:
     """The number of output steps along one axis."""
     if n is None:
@@ -34,6 +40,9 @@ def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 
             return -(-n // stride)
 
 
+# ---- the place of channels
+
+
 def channels_to_front(b: Builder, x: Value, data_format: DataFormat) -> Value:
     """(N, C, ...), as torch has it; `data_format` None stands for channels_last."""
     return x if data_format == "channels_first" else move_axis(b, x, x.rank - 1, 1)
@@ -42,3 +51,37 @@ def channels_to_front(b: Builder, x: Value, data_format: DataFormat) -> Value:
 def channels_back(b: Builder, y: Value, data_format: DataFormat) -> Value:
     """The inverse of `channels_to_front`."""
     return y if data_format == "channels_first" else move_axis(b, y, 1, y.rank - 1)
+
+
+# ---- zeros around (N, C, ...)
+
+
+def padded(b: Builder, x: Value, pads: Sequence[tuple[int, int]]) -> Value:
+    """Zeros before and after along each of the last axes."""
+    if not any(map(any, pads)):
+        return x
+    shape = list(x.known_shape)
+    for axis, (before, after) in enumerate(pads, len(shape) - len(pads)):
+        n = shape[axis]
+        shape[axis] = None if n is None else n + before + after
+    return b.call("pad_zeros", x, shape=tuple(shape), widths=[n for pair in reversed(pads) for n in pair])
+
+
+def padded_same(b: Builder, x: Value, widths: Sequence[int], strides: Sequence[int]) -> Value:
+    """The zeros of padding "same", for windows of these (dilated) widths; where they hang on a size that is not
+    known, they are counted when the module runs."""
+    sizes = x.known_shape[-len(widths) :]
+    pads = [_same_padding(*axis) for axis in zip(sizes, widths, strides, strict=True)]
+    known = [pair for pair in pads if pair is not None]
+    if len(known) == len(pads):
+        return padded(b, x, known)
+    shape = (*x.known_shape[: -len(widths)], *(None for _ in widths))
+    return b.call("pad_same", x, shape=shape, widths=list(widths), strides=list(strides))
+
+
+def _same_padding(n: int | None, width: int, stride: int) -> tuple[int, int] | None:
+    """Keras' padding "same" along one axis: what to add before and after, the odd one after."""
+    if n is None and min(stride, width) > 1:
+        return None
+    total = width - stride if n is None else max((-(-n // stride) - 1) * stride + width - n, 0)
+    return max(total, 0) // 2, max(total, 0) - max(total, 0) // 2

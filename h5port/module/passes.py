@@ -14,8 +14,9 @@ R = TypeVar("R")  # recipes are only renamed here
 
 
 def simplify(program: Program) -> Program:
-    """Drop what nobody reads: casts that change nothing, masks that are never used, modules that are never called."""
-    return drop_unread(drop_same_casts(program))
+    """Drop what nobody reads: casts that change nothing, masks that are never used, modules that are never called;
+    and let convolutions pad for themselves."""
+    return drop_unread(fold_padding(drop_same_casts(program)))
 
 
 def drop_unread(program: Program) -> Program:
@@ -47,6 +48,35 @@ def drop_same_casts(program: Program) -> Program:
         else:
             kept.append(renamed)
     return msgspec.structs.replace(program, calls=tuple(kept), outputs=_rename(program.outputs, same))
+
+
+def fold_padding(program: Program) -> Program:
+    """Zeros alike before and after each axis become the `padding` of the convolution that alone reads them."""
+    pads = {c.outputs[0]: c for c in program.calls if c.target == "pad_zeros" and c.args["widths"] == _mirrored(c)}
+    reads = Counter(n for c in program.calls for n in (c.target, *names_in(c.inputs)))
+    reads.update(names_in(program.outputs))
+    modules = dict(program.modules)
+    folded: dict[str, CallSpec] = {}  # output of the convolution -> the call of the padding
+    for call in program.calls:
+        module, pad = modules.get(call.target.removeprefix("@")), pads.get(str(call.inputs[0]) if call.inputs else "")
+        if module is None or pad is None or not re.fullmatch(r"Conv\dd", module.type) or "padding" in module.args:
+            continue
+        if reads[call.target] == reads[pad.outputs[0]] == 1:
+            sides = pad.args["widths"][::-2]
+            padding = sides[0] if len(set(sides)) == 1 else sides
+            modules[call.target[1:]] = msgspec.structs.replace(module, args={**module.args, "padding": padding})
+            folded[call.outputs[0]] = pad
+    calls = (
+        msgspec.structs.replace(c, inputs=folded[c.outputs[0]].inputs) if c.outputs and c.outputs[0] in folded else c
+        for c in program.calls
+    )
+    return msgspec.structs.replace(program, modules=modules, calls=tuple(calls))
+
+
+def _mirrored(pad: CallSpec) -> list[int]:
+    """The widths of a padding with each axis the other way round."""
+    widths: list[int] = pad.args["widths"]
+    return [n for before, after in zip(widths[::2], widths[1::2], strict=True) for n in (after, before)]
 
 
 def stack_recurrent(program: Program, recipes: dict[str, R]) -> tuple[Program, dict[str, R]]:

@@ -110,6 +110,7 @@ RULES: dict[str, dict[str, Any]] = {
     "kernels": {"0.1": {"theano": "flipped", "tensorflow": "plain"}, "tf-1.13": "plain"},
     # where the odd cell of padding "same" goes
     "same_padding": {"0.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
+    "same_padding_3d": {"0.1": "end", "1.2.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
     # whether all is computed in one type, which the stored weights show
     "one_float_type": {"0.1": True, "tf-1.13": False},
     # what a positive number means as `dot_axes` of Merge: the last axes of one input and the first of the other

@@ -14,12 +14,13 @@ from h5port.errors import H5PortError
 from h5port.layers.base import LAYERS, Layer, decode, need_of
 from h5port.layers.catalogue import Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
-from h5port.layers.convolution import Conv1D
+from h5port.layers.convolution import Conv1D, Convolution
 from h5port.layers.core import Embedding
 from h5port.layers.multi_head import HeadsAttention
 from h5port.layers.normalization import BatchNormalization, LayerNormalization
 from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
+from h5port.layers.spatial import numbers
 from h5port.layers.text import TextVectorization
 from h5port.layers.wrappers import TimeDistributed
 from h5port.schema.bind import snake_case
@@ -220,7 +221,10 @@ def shape_of(layer: Layer, variable: Variable, x: Shape) -> tuple[int, ...]:
         case LayerNormalization() | BatchNormalization():
             open_sizes = tuple(x[a] for a in ([layer.axis] if isinstance(layer.axis, int) else layer.axis))
         case Conv1D() if variable.name == "W":  # Keras 1 from 1.1 on: (taps, 1, in, out)
-            open_sizes = (*list(layer.kernel_size), 1, x[-1], layer.filters)
+            open_sizes = (*numbers(layer.kernel_size, 1, "kernel_size"), 1, x[-1], layer.filters)
+        case Convolution():
+            channels = x[1 if layer.data_format == "channels_first" else -1] or 0
+            open_sizes = tuple(channels // layer.groups if n is None else n for n in variable.shape or ())
         case _:
             open_sizes = tuple(x[-1] if n is None else n for n in variable.shape or ())
     return tuple(int(n) for n in open_sizes if n is not None)

@@ -32,10 +32,11 @@ WITHOUT_EXAMPLES = {
 
 # Who wrote it, where the stored arrays differ by writer; otherwise the last Keras that has the class.
 WRITERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Dense", "Embedding", "Conv1D", "PReLU"), (KERAS3, KERAS1)),
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Dense", "Embedding", "PReLU"), (KERAS3, KERAS1)),
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), (KERAS3, KERAS1)),
     "BatchNormalization": (KERAS3, KERAS1),
 }
-NOT_IN_KERAS1 = {"scale", "center", *(f"use_bias of {name}" for name in ("LSTM", "GRU", "SimpleRNN"))}
+NOT_IN_KERAS1 = {"scale", "center", "groups", *(f"use_bias of {name}" for name in ("LSTM", "GRU", "SimpleRNN"))}
 
 
 @dataclass(frozen=True, eq=False)

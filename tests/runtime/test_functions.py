@@ -259,8 +259,11 @@ def test_padding_and_pooling_same_equal_brute_force(name: str) -> None:
     got, expected = [], []
     for n, size, stride in itertools.product(range(1, 13), range(1, 6), range(1, 5)):
         row = np.random.default_rng(n).uniform(-9, -1, n)  # below zero: a padding of zeros would win
-        y = FUNCTIONS[name](torch.from_numpy(row)[None, None], size=size, stride=stride)[0, 0]
-        got.append(y.unfold(0, size, stride).sum(-1) if name == "pad_same" else y)
+        x = torch.from_numpy(row)[None, None]
+        if name == "pad_same":
+            got.append(functions.pad_same(x, widths=[size], strides=[stride])[0, 0].unfold(0, size, stride).sum(-1))
+        else:
+            got.append(FUNCTIONS[name](x, size=size, stride=stride)[0, 0])
         expected.append([POOLED[name](window) for window in windows(row, size, stride)])
     assert [len(y) for y in got] == [len(y) for y in expected]
     close(torch.cat(got), np.concatenate(expected))
@@ -268,5 +271,5 @@ def test_padding_and_pooling_same_equal_brute_force(name: str) -> None:
 
 def test_padding_same_adds_the_odd_step_at_the_end() -> None:
     x = torch.tensor([[[1.0, 2.0, 3.0]]])
-    assert functions.pad_same(x, size=2, stride=1).tolist() == [[[1, 2, 3, 0]]]
-    assert functions.pad_same(x, size=4, stride=1).tolist() == [[[0, 1, 2, 3, 0, 0]]]
+    assert functions.pad_same(x, widths=[2], strides=[1]).tolist() == [[[1, 2, 3, 0]]]
+    assert functions.pad_same(x, widths=[4], strides=[1]).tolist() == [[[0, 1, 2, 3, 0, 0]]]

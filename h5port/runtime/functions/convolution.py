@@ -6,24 +6,30 @@ import torch
 from torch.nn import functional as F
 
 
-def pad_last(x, *, before, after):
-    return F.pad(x, (before, after))
+def pad_zeros(x, *, widths):
+    return F.pad(x, widths)
 
 
-def same_padding(n, size, stride):
-    """Keras' padding "same" along one axis: what to add before and after, the odd one after."""
-    total = torch.sym_max((-(-n // stride) - 1) * stride + size - n, 0)
-    return total // 2, total - total // 2
+def same_padding(sizes, widths, strides):
+    """Keras' padding "same" as F.pad wants it: zeros before and after each axis, the last axis first. An odd number
+    has its extra zero after."""
+    padding = []
+    for n, width, stride in zip(reversed(sizes), reversed(widths), reversed(strides)):
+        total = torch.sym_max((-(-n // stride) - 1) * stride + width - n, 0)
+        padding += [total // 2, total - total // 2]
+    return padding
 
 
-def pad_same(x, *, size, stride):
-    """Zeros along the last axis as padding "same" wants them; `size` is the width of the (dilated) kernel."""
-    return F.pad(x, same_padding(x.shape[-1], size, stride))
+def pad_same(x, *, widths, strides):
+    """Zeros along the last axes as padding "same" wants them; `widths` are those of the (dilated) kernel."""
+    return F.pad(x, same_padding(x.shape[-len(widths) :], widths, strides))
 
 
-def cut_same(y, x, *, stride):
-    """Theano pads both sides alike for padding "same" and cuts the end to ceil(n / stride) steps."""
-    return y[..., : -(-x.shape[-1] // stride)]
+def cut_same(y, x, *, strides):
+    """Theano pads both sides alike for padding "same" and cuts the ends to ceil(n / stride)."""
+    for axis, stride in enumerate(strides, y.dim() - len(strides)):
+        y = y.narrow(axis, 0, -(-x.shape[axis] // stride))
+    return y
 
 
 def half_pool_padding(size):
@@ -34,23 +40,23 @@ def half_pool_padding(size):
 def max_pool_same_half(x, *, size, stride):
     """Max pooling with Theano's padding "same"."""
     pad = half_pool_padding(size)
-    return cut_same(F.max_pool1d(F.pad(x, (pad, pad), value=float("-inf")), size, stride), x, stride=stride)
+    return cut_same(F.max_pool1d(F.pad(x, (pad, pad), value=float("-inf")), size, stride), x, strides=[stride])
 
 
 def average_pool_same_half(x, *, size, stride):
     """Average pooling with Theano's padding "same": the mean of the real steps alone."""
     pad = half_pool_padding(size)
     count = F.avg_pool1d(F.pad(torch.ones_like(x), (pad, pad)), size, stride)
-    return cut_same(F.avg_pool1d(F.pad(x, (pad, pad)), size, stride) / count, x, stride=stride)
+    return cut_same(F.avg_pool1d(F.pad(x, (pad, pad)), size, stride) / count, x, strides=[stride])
 
 
 def max_pool_same_end(x, *, size, stride):
     """Max pooling with padding "same": the padding never wins."""
-    return F.max_pool1d(F.pad(x, same_padding(x.shape[-1], size, stride), value=float("-inf")), size, stride)
+    return F.max_pool1d(F.pad(x, same_padding(x.shape[-1:], [size], [stride]), value=float("-inf")), size, stride)
 
 
 def average_pool_same_end(x, *, size, stride):
     """Average pooling with padding "same": the mean of the real steps alone."""
-    padding = same_padding(x.shape[-1], size, stride)
+    padding = same_padding(x.shape[-1:], [size], [stride])
     count = F.avg_pool1d(F.pad(torch.ones_like(x), padding), size, stride)
     return F.avg_pool1d(F.pad(x, padding), size, stride) / count

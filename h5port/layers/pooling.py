@@ -1,91 +1,128 @@
-"""Pooling."""
+"""Pooling over one, two and three axes."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.spatial import DataFormat, Padding, channels_back, channels_to_front, length, numbers
+from h5port.layers.spatial import (
+    DataFormat,
+    channels_back,
+    channels_to_front,
+    length,
+    numbers,
+    one_or_all,
+    same_padding,
+)
 from h5port.module.program import Shape
 
+PIXELS, VOXELS = (7, 6, 4), (7, 6, 5, 4)  # shapes that the examples are called on
 
-class Pooling1D(Layer, frozen=True, kw_only=True):
+
+class Pooling(Layer, frozen=True, kw_only=True):
+    """Windows of `pool_size` at each multiple of `strides`. What padding "same" adds never counts (but see the rule
+    `average_pooling_padding`)."""
+
+    axes: ClassVar[int]
+    kind: ClassVar[Literal["max", "average"]]
+
     pool_size: int | list[int] = 2
     strides: int | list[int] | None = None
-    padding: Padding = "valid"
+    padding: Literal["valid", "same"] = "valid"
     data_format: DataFormat = "channels_last"
     mask = "stops"
-    inert = frozenset({"input_dim", "input_length"})
-    examples = (example(), example(pool_size=[3], strides=[2], padding="same"))
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        size = numbers(self.pool_size, 1, "pool_size")[0]
-        stride = size if self.strides is None else numbers(self.strides, 1, "strides")[0]
-        first = channels_to_front(b, x, self.data_format)
-        shape: Shape = (first.dim(0), first.dim(1), length(first.dim(2), size, stride, self.padding))
+        size = numbers(self.pool_size, self.axes, "pool_size")
+        stride = size if self.strides is None else numbers(self.strides, self.axes, "strides")
+        first = channels_to_front(b, of_rank(b, b.cast(x, b.dtype), self.axes), self.data_format)
+        sizes = first.known_shape[2:]
+        steps = (length(n, k, s, self.padding) for n, k, s in zip(sizes, size, stride, strict=True))
+        shape = (*first.known_shape[:2], *steps)
         return channels_back(b, self._pool(b, first, shape, size, stride), self.data_format)
 
-    def _pool(self, b: Builder, x: Value, shape: Shape, size: int, stride: int) -> Value:
-        raise NotImplementedError
+    def _pool(self, b: Builder, x: Value, shape: Shape, size: list[int], stride: list[int]) -> Value:
+        """torch's own module where its padding, alike on both sides, is Keras'."""
+        if self.padding == "same" and b.rule("same_padding") == "half":
+            counted = self.kind == "average" and b.rule("average_pooling_padding") == "counted"
+            function = f"{self.kind}_pool_same_half" + ("_counted" if counted else "")
+            return b.call(function, x, shape=shape, size=size, stride=stride)
+        args: dict[str, Any] = {"kernel_size": one_or_all(size), "stride": one_or_all(stride)}
+        if self.padding == "same":
+            pads = [same_padding(*axis) for axis in zip(x.known_shape[2:], size, stride, strict=True)]
+            sides = [pair[0] for pair in pads if pair is not None and pair[0] == pair[1]]
+            if len(sides) < len(pads):
+                return b.call(f"{self.kind}_pool_same_end", x, shape=shape, size=size, stride=stride)
+            if any(sides):
+                args |= {"padding": one_or_all(sides)}
+                args |= {"count_include_pad": False} if self.kind == "average" else {}
+        name = {"max": "Max", "average": "Avg"}[self.kind]
+        return b.module(f"{name}Pool{self.axes}d", **args)(x, shape=shape)
 
-    def _same(self, b: Builder) -> str:
-        return "half" if b.rule("same_padding") == "half" else "end"
+
+def of_rank(b: Builder, x: Value, axes: int) -> Value:
+    """(N, ..., C) or (N, C, ...) with so many axes between; anything else is refused, as Keras does."""
+    if x.rank != axes + 2:
+        raise refusal("bad-config", f"a {b.layer.class_name} layer on an input of {x.rank} axes, not {axes + 2}")
+    return x
+
+
+class Pooling1D(Pooling, frozen=True, kw_only=True):
+    axes = 1
+    inert = frozenset({"input_dim", "input_length"})
+    examples = (
+        example(),
+        example(pool_size=[3], strides=[2], padding="same"),
+        example(pool_size=2, strides=1, padding="same", data_format="channels_first"),
+    )
+
+
+class Pooling2D(Pooling, frozen=True, kw_only=True):
+    axes = 2
+    examples = (
+        example(on=(PIXELS,)),
+        example(on=(PIXELS,), pool_size=[3, 2], strides=[2, 1], padding="same"),
+        example(on=(PIXELS,), pool_size=3, strides=1, padding="same", data_format="channels_first"),
+        example(on=(PIXELS,), pool_size=[2, 3], strides=[2, 2], data_format="channels_first"),
+    )
+
+
+class Pooling3D(Pooling, frozen=True, kw_only=True):
+    axes = 3
+    examples = (
+        example(on=(VOXELS,)),
+        example(on=(VOXELS,), pool_size=[3, 2, 2], strides=[2, 1, 2], padding="same"),
+        example(on=(VOXELS,), pool_size=3, strides=1, padding="same", data_format="channels_first"),
+    )
 
 
 @declares("MaxPooling1D")
 class MaxPooling1D(Pooling1D, frozen=True, kw_only=True):
-    def _pool(self, b: Builder, x: Value, shape: Shape, size: int, stride: int) -> Value:
-        if self.padding == "valid":
-            return b.module("MaxPool1d", kernel_size=size, stride=stride)(x, shape=shape)
-        return b.call(f"max_pool_same_{self._same(b)}", x, shape=shape, size=size, stride=stride)
+    kind = "max"
+
+
+@declares("MaxPooling2D")
+class MaxPooling2D(Pooling2D, frozen=True, kw_only=True):
+    kind = "max"
+
+
+@declares("MaxPooling3D")
+class MaxPooling3D(Pooling3D, frozen=True, kw_only=True):
+    kind = "max"
 
 
 @declares("AveragePooling1D")
 class AveragePooling1D(Pooling1D, frozen=True, kw_only=True):
-    def _pool(self, b: Builder, x: Value, shape: Shape, size: int, stride: int) -> Value:
-        if self.padding == "valid":
-            return b.module("AvgPool1d", kernel_size=size, stride=stride)(x, shape=shape)
-        return b.call(f"average_pool_same_{self._same(b)}", x, shape=shape, size=size, stride=stride)
+    kind = "average"
 
 
-class GlobalPooling1D(Layer, frozen=True, kw_only=True):
-    data_format: DataFormat = "channels_last"
-    keepdims: bool = False
-    inert = frozenset({"input_dim", "input_length"})
-    examples = (example(), example(keepdims=True))
-
-    def _shape(self, x: Value) -> tuple[int, Shape]:
-        """(the axis of time, the shape of the output)."""
-        axis = 2 if self.data_format == "channels_first" else 1
-        kept = tuple(1 if i == axis else n for i, n in enumerate(x.known_shape))
-        return axis, kept if self.keepdims else kept[:axis] + kept[axis + 1 :]
+@declares("AveragePooling2D")
+class AveragePooling2D(Pooling2D, frozen=True, kw_only=True):
+    kind = "average"
 
 
-@declares("GlobalMaxPooling1D")
-class GlobalMaxPooling1D(GlobalPooling1D, frozen=True, kw_only=True):
-    mask = "stops"
-
-    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        axis, shape = self._shape(x)
-        return b.call("max_over", x, shape=shape, dim=axis, keepdim=self.keepdims)
-
-
-@declares("GlobalAveragePooling1D")
-class GlobalAveragePooling1D(GlobalPooling1D, frozen=True, kw_only=True):
-    """With a mask, the mean of the valid steps; a row without any is nan, as in Keras."""
-
-    mask = "own"
-    takes_mask = True
-
-    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        axis, shape = self._shape(x)
-        if x.mask is None:
-            return b.call("mean_over", x, shape=shape, dim=axis, keepdim=self.keepdims)
-        if b.rule("average_pooling_mask") == "refuse":
-            raise refusal(
-                "unsupported-graph",
-                f"a mask reaches a GlobalAveragePooling1D layer: {b.writer} itself refuses this model",
-            )
-        return b.call("masked_mean", x, x.mask, shape=shape, dim=axis, keepdim=self.keepdims)
+@declares("AveragePooling3D")
+class AveragePooling3D(Pooling3D, frozen=True, kw_only=True):
+    kind = "average"

@@ -71,7 +71,7 @@ def padded_same(b: Builder, x: Value, widths: Sequence[int], strides: Sequence[i
     """The zeros of padding "same", for windows of these (dilated) widths; where they hang on a size that is not
     known, they are counted when the module runs."""
     sizes = x.known_shape[-len(widths) :]
-    pads = [_same_padding(*axis) for axis in zip(sizes, widths, strides, strict=True)]
+    pads = [same_padding(*axis) for axis in zip(sizes, widths, strides, strict=True)]
     known = [pair for pair in pads if pair is not None]
     if len(known) == len(pads):
         return padded(b, x, known)
@@ -79,7 +79,7 @@ def padded_same(b: Builder, x: Value, widths: Sequence[int], strides: Sequence[i
     return b.call("pad_same", x, shape=shape, widths=list(widths), strides=list(strides))
 
 
-def _same_padding(n: int | None, width: int, stride: int) -> tuple[int, int] | None:
+def same_padding(n: int | None, width: int, stride: int) -> tuple[int, int] | None:
     """Keras' padding "same" along one axis: what to add before and after, the odd one after."""
     if n is None and min(stride, width) > 1:
         return None

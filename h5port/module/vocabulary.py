@@ -39,6 +39,7 @@ TORCH: dict[str, TorchModule] = {
     "RMSNorm": TorchModule(("normalized_shape",), typed=True),
     **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"), _DROPOUT),
     **{f"{kind}Pool{n}d": _POOL for kind in ("Max", "Avg") for n in (1, 2, 3)},
+    **{f"Adaptive{kind}Pool{n}d": TorchModule(("output_size",)) for kind in ("Max", "Avg") for n in (1, 2, 3)},
 }
 
 # Shims with parameters: they take a dtype, too.

@@ -41,6 +41,7 @@ class _Parser:
         ]
         self.ids = itertools.count()
         self.upgrades: dict[str, None] = {}
+        self.dim_orderings: set[str] = set()  # what the layers of a model of Keras 0 or 1 say of their channels
         self.shared: dict[Any, LayerConfig] = {}  # shared_object_id -> the layer met first
 
     def root(self, config: Any) -> Model:
@@ -53,6 +54,8 @@ class _Parser:
                 file="config",
                 remedy="give the JSON of model.to_json()",
             )
+        if self.generation <= 1:
+            self.dim_orderings = upgrade.dim_orderings(config)
         layer = self.layer(config, "config" if self.generation == 0 else "")
         if layer.model is None:
             raise refusal(
@@ -81,6 +84,7 @@ class _Parser:
             model = self.model(class_name, raw, place, entry)
             options: dict[str, Any] = {}
         else:
+            raw = upgrade.with_dim_ordering(class_name, raw, self.dim_orderings)
             options = upgrade.options(upgrade.class_name(class_name), raw, self.generation)
             self._log_upgrades(class_name, raw)
             inside = f"{place}.config" if self.generation else place

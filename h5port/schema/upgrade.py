@@ -6,6 +6,8 @@ from typing import Any
 
 from h5port.errors import refusal
 
+_POOLS = (("Max", "Max"), ("Avg", "Average"))
+
 # Class names of other releases -> today's.
 CLASSES = {
     "Convolution1D": "Conv1D",
@@ -21,10 +23,7 @@ CLASSES = {
     "BatchNormalizationV2": "BatchNormalization",
     "LSTMV2": "LSTM",
     "GRUV2": "GRU",
-    "AvgPool1D": "AveragePooling1D",
-    "MaxPool1D": "MaxPooling1D",
-    "GlobalMaxPool1D": "GlobalMaxPooling1D",
-    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    **{f"{g}{old}Pool{n}D": f"{g}{new}Pooling{n}D" for g in ("", "Global") for old, new in _POOLS for n in (1, 2, 3)},
     "Network": "Functional",
     "Model": "Functional",
     "Container": "Functional",
@@ -77,6 +76,9 @@ _KERAS1_CLASS: dict[str, dict[str, str]] = {
     "SReLU": {"weights": ""},
     "BatchNormalization": {"weights": ""},
 }
+
+# Classes whose configs of Keras 0 and 1 do not say where the channels are.
+_WITHOUT_DIM_ORDERING = frozenset(f"{name}{n}D" for name in ("ZeroPadding", "Cropping", "UpSampling") for n in (2, 3))
 
 # Options of Keras 2 whose names changed in Keras 3.
 _KERAS2_CLASS: dict[str, dict[str, str]] = {
@@ -144,6 +146,20 @@ def options(class_name: str, raw: dict[str, Any], generation: int) -> dict[str, 
     if generation <= 1:
         _join_kernel_size(result)
     return result
+
+
+def dim_orderings(document: Any) -> set[str]:
+    """Where the layers of a model of Keras 0 or 1 say that the channels are."""
+    inside = list(document.values()) if isinstance(document, dict) else document if isinstance(document, list) else []
+    own = document.get("dim_ordering") if isinstance(document, dict) else None
+    return {n for n in ("tf", "th") if n == own}.union(*map(dim_orderings, inside))
+
+
+def with_dim_ordering(class_name: str, raw: Any, said: set[str]) -> Any:
+    """The options of a layer that leaves the place of channels out, with what all others of its model say."""
+    if class_name not in _WITHOUT_DIM_ORDERING or len(said) != 1 or not isinstance(raw, dict):
+        return raw
+    return {"dim_ordering": next(iter(said)), **raw}
 
 
 def _spelling(key: str, value: Any) -> Any:

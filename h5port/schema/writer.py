@@ -111,6 +111,18 @@ RULES: dict[str, dict[str, Any]] = {
     # where the odd cell of padding "same" goes
     "same_padding": {"0.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
     "same_padding_3d": {"0.1": "end", "1.2.1": {"theano": "half", "tensorflow": "end"}, "tf-1.13": "end"},
+    # whether the zeros of padding "same" count in the mean of a window; Theano alone ever let them
+    "average_pooling_padding": {"0.1": "left out", "2.0.4": "counted", "2.1.5": "left out"},
+    # whether layers that pad, crop and repeat pixels say where the channels are
+    "data_format_in_config": {"0.1": "left out", "2.0": "given"},
+    # where UpSampling2D puts the pixels of other interpolations than "nearest": i / times, or half a pixel off
+    "upsampling_grid": {
+        "0.1": {"theano": "theano", "tensorflow": "corner"},
+        "tf-1.13": "corner",
+        "tf-1.14": "half",
+    },
+    # the mean of integers: rounded to an integer, or floating
+    "mean_of_integers": {"0.1": "refuse", "3.0": "cast"},
     # whether all is computed in one type, which the stored weights show
     "one_float_type": {"0.1": True, "tf-1.13": False},
     # what a positive number means as `dot_axes` of Merge: the last axes of one input and the first of the other
@@ -165,6 +177,9 @@ DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 for _layer in ("LSTM", "GRU"):
     DEFAULTS[(_layer, "implementation")] = {"0.1": 0, "2.0": 1, "tf-2.0": 2}
+for _layer in ("ZeroPadding", "Cropping", "UpSampling"):  # the place of channels that Keras 1 does not store
+    for _axes in (2, 3):
+        DEFAULTS[(f"{_layer}{_axes}D", "data_format")] = {"0.1": "channels_first", "1.1": "channels_last"}
 for _cell in ("LSTM", "GRU"):
     DEFAULTS[(f"{_cell}Cell", "recurrent_activation")] = DEFAULTS[(_cell, "recurrent_activation")]
 DEFAULTS[("GRUCell", "reset_after")] = DEFAULTS[("GRU", "reset_after")]

@@ -263,7 +263,7 @@ def test_padding_and_pooling_same_equal_brute_force(name: str) -> None:
         if name == "pad_same":
             got.append(functions.pad_same(x, widths=[size], strides=[stride])[0, 0].unfold(0, size, stride).sum(-1))
         else:
-            got.append(FUNCTIONS[name](x, size=size, stride=stride)[0, 0])
+            got.append(FUNCTIONS[name](x, size=[size], stride=[stride])[0, 0])
         expected.append([POOLED[name](window) for window in windows(row, size, stride)])
     assert [len(y) for y in got] == [len(y) for y in expected]
     close(torch.cat(got), np.concatenate(expected))

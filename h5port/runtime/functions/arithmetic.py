@@ -69,6 +69,14 @@ def mean_over(x, *, dim, keepdim):
     return x.mean(dim, keepdim=keepdim)
 
 
+def sum_over(x, *, dim, keepdim):
+    return x.sum(dim, keepdim=keepdim)
+
+
+def product_over(x, *, dim, keepdim):
+    return x.prod(dim, keepdim=keepdim)
+
+
 def rounded_to_int8(x, *, dims, epsilon):
     """Rounded to the 255 steps of int8 between plus and minus the largest magnitude along `dims`."""
     scale = 127 / (x.abs().amax(dims, keepdim=True) + epsilon)

@@ -61,12 +61,12 @@ def repeat_vector(x, *, n):
     return x.unsqueeze(1).expand(-1, n, -1)
 
 
-def repeat_steps(x, *, repeats):
-    return x.repeat_interleave(repeats, 1)
+def repeat_cells(x, *, repeats, dim):
+    return x.repeat_interleave(repeats, dim)
 
 
-def crop_steps(x, *, before, after):
-    return x[:, before : x.shape[1] - after]
+def crop(x, *, dim, before, after):
+    return x.narrow(dim, before, x.shape[dim] - before - after)
 
 
 def concatenate(tensors, *, dim):

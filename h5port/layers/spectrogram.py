@@ -11,7 +11,7 @@ import msgspec
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.spatial import DataFormat, channels_to_front, length
+from h5port.layers.spatial import DataFormat, channels_to_front, length, padded_same
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
@@ -78,7 +78,7 @@ class STFTSpectrogram(Layer, frozen=True, kw_only=True):
         frames = length(signal.dim(2), self.frame_length, step, self.padding)
         rows = b.call("each_channel", signal, shape=(None, 1, signal.dim(2)))
         if self.padding == "same":
-            rows = b.call("pad_same", rows, shape=(None, 1, None), size=self.frame_length, stride=step)
+            rows = padded_same(b, rows, [self.frame_length], [step])
         parts = [self._part(b, rows, part, step, channels, frames) for part in self.parts]
         y = self._spectrum(b, x.dim(0), parts)
         return self._arranged(b, y)

@@ -55,7 +55,7 @@ NAMES: dict[str, Function | None] = {
     "glu": Function("glu", {"dim": -1}),
     "sparse_plus": Function("sparse_plus"),
     "sparse_sigmoid": Function("sparse_sigmoid"),
-    "sparsemax": Function("sparsemax"),
+    "sparsemax": Function("sparsemax", {"dim": -1}),
 }
 
 

@@ -179,7 +179,7 @@ def declaration(config: LayerConfig) -> type[Layer]:
 def decode(config: LayerConfig, writer: Writer) -> Layer:
     """The layer's options, checked. Raises H5PortError naming every option or value that is not known."""
     cls = declaration(config)
-    fields = {f.name: f for f in msgspec.structs.fields(cls)}
+    fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
     problems = [
         Problem(
             code="unknown-option",

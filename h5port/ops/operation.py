@@ -149,3 +149,22 @@ def size_of(shape: Shape) -> int | None:
 def plus(*sizes: int | None) -> int | None:
     """The sum of sizes of which some may be unknown."""
     return None if None in sizes else sum(n for n in sizes if n is not None)
+
+
+def floats(b: Builder, *given: Any) -> list[Value]:
+    """All arguments as tensors of floats. Keras on TensorFlow itself refuses any other here."""
+    found = tensors(b, *given)
+    for v in found:
+        if v.dtype not in dtypes.FLOATS:
+            raise refusal(
+                "unsupported-graph", f"{b.layer.class_name} of tensors of the type {v.dtype}: it is one of floats"
+            )
+    return found
+
+
+def computed_in(b: Builder, dtype: str) -> str:
+    """The type that stands here for the one in the file: half precision is computed in float32."""
+    if "float16" in dtype:
+        b.note(f"Keras computed in {dtype}; here float32 is used, which is more exact")
+        return "float32"
+    return dtypes.known(dtype)

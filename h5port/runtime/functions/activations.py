@@ -34,6 +34,10 @@ def softmax_axes(x, *, dims):
     return (x - torch.logsumexp(x, dims, keepdim=True)).exp()
 
 
+def log_softmax_axes(x, *, dims):
+    return x - torch.logsumexp(x, dims, keepdim=True)
+
+
 def log_softmax(x, *, dim):
     return torch.log_softmax(x, dim)
 
@@ -60,6 +64,10 @@ def celu(x, *, alpha):
 
 def gelu(x):
     return F.gelu(x)
+
+
+def gelu_tanh(x):
+    return F.gelu(x, approximate="tanh")
 
 
 def silu(x):
@@ -127,6 +135,10 @@ def threshold(x, *, theta):
     return F.threshold(x, theta, 0)
 
 
+def value_below(x, *, threshold, value):
+    return torch.where(x > threshold, x, value)
+
+
 def threshold_magnitude(x, *, theta):
     return torch.where(x.abs() > theta, x, 0)
 
@@ -136,14 +148,15 @@ def sparse_plus(x):
     return torch.where(x <= -1, 0, torch.where(x < 1, (x + 1).square() / 4, x))
 
 
-def sparsemax(x):
+def sparsemax(x, *, dim):
     """As Keras computes it: the threshold is taken from the sum of running sums over the support."""
+    x = x.movedim(dim, -1)
     ordered = x.sort(dim=-1, descending=True).values
     sums = ordered.cumsum(-1)
     ranks = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
     support = ordered - (sums - 1) / ranks > 0
     threshold = (torch.where(support, sums, 0).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)
-    return (x - threshold).clamp_min(0)
+    return (x - threshold).clamp_min(0).movedim(-1, dim)
 
 
 def keras_relu(x, *, negative_slope, max_value, threshold):

@@ -23,8 +23,7 @@ from h5port.schema.graph import Constant
 def rounded(b: Builder, x: Value, dtype: str) -> Value:
     """x in another type. What is half precision in Keras keeps its rounded values, in float32."""
     if "float16" in dtype:
-        x = b.call("round_trip", x, shape=x.shape, dtype=computed_in(b, dtype), through=dtype)
-        return x
+        return b.call("round_trip", x, shape=x.shape, dtype=computed_in(b, dtype), through=dtype)
     return b.cast(x, computed_in(b, dtype)).with_mask(None)
 
 

@@ -42,7 +42,10 @@ def matrix_rank(x, *, tol):
 
 
 def pseudo_inverse(x, *, rcond):
-    return torch.linalg.pinv(x, rtol=10 * max(x.shape[-2:]) * torch.finfo(x.dtype).eps if rcond is None else rcond)
+    """Singular values below `rcond` times the greatest count as none; TensorFlow has a measure of its own."""
+    if rcond is None:
+        rcond = 10 * max(x.shape[-2:]) * torch.finfo(x.dtype).eps
+    return torch.linalg.pinv(x, rtol=rcond)
 
 
 def solve(a, b, *, vector):

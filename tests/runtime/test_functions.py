@@ -157,7 +157,7 @@ def test_sparsemax_is_keras_own_and_not_the_papers() -> None:
     x = torch.tensor([[1.0, 0.9, 0.8, 0.1], [5.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     assert functions.sparsemax(x, dim=-1).tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]
     more = np.random.default_rng(0).normal(size=(50, 6))
-    close(functions.sparsemax(torch.from_numpy(more)), np.array([sparsemax(row) for row in more]))
+    close(functions.sparsemax(torch.from_numpy(more), dim=-1), np.array([sparsemax(row) for row in more]))
 
 
 @pytest.mark.parametrize("dims", [[1], [1, 2], [0, 2], [-1, 0]])

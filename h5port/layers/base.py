@@ -63,6 +63,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     takes_strings  whether its inputs may be strings
+    casts       whether floating inputs come in the type that the layer computes in; otherwise as they are
     kernels   variables that quantisation and LoRA change
     quantizations  the modes of quantisation in which it is exact
     inert     options of this class that change nothing at inference
@@ -75,6 +76,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_arguments: ClassVar[bool] = False
     takes_strings: ClassVar[bool] = False
+    casts: ClassVar[bool] = True
     mask: ClassVar[MaskRule] = "passes"
     kernels: ClassVar[tuple[str, ...]] = ()
     quantizations: ClassVar[tuple[str, ...]] = ()

@@ -228,7 +228,8 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         raise refusal("unsupported-graph", f"strings reach a {b.layer.class_name}: h5port has no form of it for them")
     if b.layer.is_operation:
         return layer.lower(b, *args, **kwargs)
-    args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
+    if layer.casts:
+        args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
     x = args[0] if args else kwargs.pop(layer.arguments[0], None)
     if x is None:
         raise refusal("unsupported-graph", f"a call without the argument {layer.arguments[0]!r}")

@@ -102,6 +102,7 @@ class Discretization(Layer, frozen=True, kw_only=True):
     output_mode: OutputMode = "int"
     sparse: Literal[False] = False
     mask = "stops"
+    casts = False
     inert = frozenset({"epsilon"})
     examples = (
         example(bin_boundaries=[-0.5, 0.0, 1.5]),
@@ -118,6 +119,8 @@ class Discretization(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         edges = self._edges(b)
+        if x.dtype == "float64" and (b.rule("integer_policy_input") == "cast" or output_dtype(b) == b.dtype):
+            x = b.cast(x, b.dtype)
         ids = b.emit("bin_of", x, shape=x.shape, dtype="int64", args={"boundaries": edges})
         dtype = b.rule("discretization_ints") if self.output_mode == "int" else "policy"
         last = b.rule("one_hot_last_axis")

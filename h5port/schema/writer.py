@@ -149,6 +149,8 @@ RULES: dict[str, dict[str, Any]] = {
     # the type of bins as integers; whether learned boundaries lie in the weights, as a summary of the data
     "discretization_ints": {"0.1": "int64", "3.0": "policy", "3.12": "int32"},
     "discretization_summary": {"0.1": "stored", "3.0": "none"},
+    # floating inputs of a layer whose policy is an integer type
+    "integer_policy_input": {"0.1": "as given", "3.0": "cast"},
     # the type of counted tokens
     "lookup_counts": {"0.1": "policy", "3.0": "int64"},
     # one-hot rows of a last axis of one; samples of more than two axes

@@ -181,6 +181,18 @@ def test_bins_are_integers_of_the_writers_type(writer: str, dtype: str) -> None:
     assert program.values[program.outputs[0] if isinstance(program.outputs, list) else program.outputs].dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("writer", "policy", "compared"),
+    [(TF_KERAS, "int64", "float64"), (TF_KERAS, "float32", "float32"), ("keras-3.6.0", "int64", "float32")],
+)
+def test_doubles_are_compared_as_the_writer_compares_them(writer: str, policy: str, compared: str) -> None:
+    """tf.keras casts no inputs of a layer of integers: 0.1 as a double is below the boundary, as a float it is not."""
+    entry: Entry = ("Discretization", {"bin_boundaries": [0.1], "dtype": policy})
+    program = synthetic(entry, inputs=((None, 5),), given="float64", writer=writer).lower().program
+    (bins,) = [c for c in program.calls if c.target == "bin_of"]
+    assert program.values[str(bins.inputs[0])].dtype == compared
+
+
 @pytest.mark.parametrize(("writer", "dtype"), [(TF_KERAS, "float32"), ("keras-3.15.1", "int64")])
 def test_counted_tokens_have_the_writers_type(writer: str, dtype: str) -> None:
     built = model(("StringLookup", {"vocabulary": ["a"], "output_mode": "count"}), writer=writer)

@@ -1,4 +1,4 @@
-"""Bidirectional and TimeDistributed."""
+"""Bidirectional, TimeDistributed and SpectralNormalization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from h5port.errors import refusal
 from h5port.layers import engine
-from h5port.layers.base import Layer, declares, decode
+from h5port.layers.base import Layer, declares, decode, need_of
 from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.cells import Cell
 from h5port.layers.recurrent import (
@@ -30,6 +30,8 @@ from h5port.layers.recurrent import (
 )
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
+from h5port.schema.needs import Variable
+from h5port.schema.writer import Writer
 
 
 @declares("Bidirectional")
@@ -226,3 +228,33 @@ def _any_of_step(b: Builder, mask: Value | None) -> Value | None:
     while mask is not None and mask.rank > 2:
         mask = b.call("any_over", mask, shape=mask.known_shape[:-1], dim=-1, keepdim=False)
     return mask
+
+
+@declares("SpectralNormalization")
+class SpectralNormalization(Layer, frozen=True, kw_only=True):
+    """The wrapped layer as it is stored: only training divides its kernel by the largest singular value
+    (keras/src/layers/normalization/spectral_normalization.py). The wrapper lists that kernel as its own, too."""
+
+    layer: LayerConfig
+    power_iterations: int = 1
+    mask = "own"
+
+    def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
+        yield "layer", "layer", self.layer
+
+    def variables(self, writer: Writer) -> Iterator[Variable]:
+        inner = need_of(self.layer, writer).variables
+        kernel = next((v for v in inner if v.name in ("kernel", "embeddings")), None)
+        if kernel is None:
+            raise refusal("unsupported-option", f"SpectralNormalization of a {self.layer.class_name} without a kernel")
+        yield msgspec.structs.replace(kernel, of="layer")
+        yield Variable("vector_u", (1, None), False)
+
+    def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
+        list(self.variables(b.writer))
+        b.drop("vector_u", "only the training of spectral normalisation uses it")
+        b.note("training differs: the kernel is not divided by its largest singular value")
+        y = engine.lower_call(b.child(self.layer, "layer"), [x], kwargs)
+        if not isinstance(x, Value) or not isinstance(y, Value):
+            raise refusal("unsupported-graph", "SpectralNormalization of a layer with several inputs or outputs")
+        return b.cast(y, x.dtype) if b.rule("spectral_output") == "cast" else y

@@ -341,7 +341,7 @@ class _Binder:
         else:
             self.used |= set(stored)
             for variable, p in zip(variables, stored, strict=True):
-                self.put(label, variable, self.archive.arrays[p])
+                self.put(_owner(label, variable), variable, self.archive.arrays[p])
 
 
 def snake_case(name: str) -> str:
@@ -358,6 +358,18 @@ def _same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 # ---- orders in which legacy files list the weights of one layer
 
 
+def _owner(label: Label, variable: Variable) -> Label:
+    return (*label, variable.of) if variable.of else label
+
+
+def _once(items: Iterable[Item]) -> list[Item]:
+    """A variable that a wrapper and the wrapped layer both have is listed where it comes first."""
+    found: dict[tuple[Label, str], Item] = {}
+    for label, variable in items:
+        found.setdefault((label, variable.name), (label, variable))
+    return list(found.values())
+
+
 def _orders(need: Need) -> list[list[Item]]:
     """The orders in which a writer can have listed them, most likely first: trainable then fixed, by the flags of
     the config; the same as if nothing were frozen; layer by layer."""
@@ -365,7 +377,7 @@ def _orders(need: Need) -> list[list[Item]]:
     for stored in (need, _without_optional(need)):
         with_flags, without = _split((), stored, flags=True), _split((), stored, flags=False)
         result += [with_flags[0] + with_flags[1], without[0] + without[1], _in_layers((), stored)]
-    return result
+    return [_once(order) for order in result]
 
 
 def _without_optional(need: Need) -> Need:
@@ -384,8 +396,8 @@ def _split(above: Label, need: Need, *, flags: bool) -> tuple[list[Item], list[I
     """(trainable, fixed) as Keras gathers `layer.trainable_weights` and `layer.non_trainable_weights`."""
     label = (*above, need.name)
     frozen = flags and not need.trainable
-    trainable = [(label, v) for v in need.variables if v.trainable]
-    fixed = [(label, v) for v in need.variables if not v.trainable]
+    trainable = [(_owner(label, v), v) for v in need.variables if v.trainable]
+    fixed = [(_owner(label, v), v) for v in need.variables if not v.trainable]
     if frozen and need.kind != "model":
         trainable, fixed = [], trainable + fixed
     for child in need.children:
@@ -399,7 +411,8 @@ def _split(above: Label, need: Need, *, flags: bool) -> tuple[list[Item], list[I
 
 def _in_layers(above: Label, need: Need) -> list[Item]:
     label = (*above, need.name)
-    return [(label, v) for v in need.variables] + [item for c in need.children for item in _in_layers(label, c)]
+    own = [(_owner(label, v), v) for v in need.variables]
+    return own + [item for c in need.children for item in _in_layers(label, c)]
 
 
 def _opaque_labels(above: Label, need: Need) -> list[Label]:

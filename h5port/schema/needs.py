@@ -15,12 +15,14 @@ class Variable(msgspec.Struct, frozen=True):
     """A variable of a layer. In `shape` None stands for any size; shape None for any shape.
 
     optional  it need not be in the file
+    of  the child whose variable it is: a wrapper may list one of the wrapped layer's as its own, too
     """
 
     name: str
     shape: tuple[int | None, ...] | None = None
     trainable: bool = True
     optional: bool = False
+    of: str = ""
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:

@@ -84,12 +84,18 @@ RULES: dict[str, dict[str, Any]] = {
     "bidirectional_state": {"0.1": "kept", "2.1": "anew", "tf-1.13": "kept"},
     # BatchNormalization's fourth array
     "batchnorm_spread": {"0.1": "std", "1.0": "variance"},
-    # the fused kernel raises a smaller epsilon for inputs of four axes
+    # the fused kernel raises a smaller epsilon for inputs of four axes, channels last
     "batchnorm_fused_epsilon": {
         "0.1": 0.0,
-        "2.0": {"theano": 0.0, "tensorflow": 1.001e-5},
+        "2.2": {"theano": 0.0, "tensorflow": 1.001e-5},
         "tf-1.13": 0.0,
     },
+    # a mask at GroupNormalization: it only passes by, or weighs the channels
+    "group_norm_mask": {"0.1": "pass", "tf-2.14": "weigh", "3.0": "pass"},
+    # what SpectralNormalization gives: the wrapped layer's output, or that as the type of its input
+    "spectral_output": {"0.1": "as it is", "3.0": "cast"},
+    # the greatest factor of UnitNormalization: of sqrt(max(sum, 1e-12)), or min(1 / sqrt(sum), 1e12)
+    "unit_norm_ceiling": {"0.1": 1e6, "3.6": 1e12},
     # a masked Softmax: a large negative number is added, or masked places are left out of the sum
     "softmax_mask": {"0.1": "ignore", "tf-2.4": "add", "3.10": "where"},
     # which mask comes out of Attention: the one that it was given; none; the one found on the query, even where

@@ -12,12 +12,13 @@ import numpy as np
 from h5port.archive import Archive, StoredArray
 from h5port.errors import H5PortError
 from h5port.layers.base import LAYERS, Layer, decode, need_of
+from h5port.layers.batch_normalization import BatchNormalization
 from h5port.layers.catalogue import Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
 from h5port.layers.convolution import Conv1D, Convolution
 from h5port.layers.core import Embedding
 from h5port.layers.multi_head import HeadsAttention
-from h5port.layers.normalization import BatchNormalization, LayerNormalization
+from h5port.layers.normalization import LayerNormalization
 from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
 from h5port.layers.spatial import numbers
@@ -88,13 +89,14 @@ def synthetic(
         word = snake_case(need.class_name)
         count[word] = count.get(word, -1) + 1
         group = f"layers/{word}_{count[word]}" if count[word] else f"layers/{word}"
-        names = []
+        made: dict[str, Array] = {}  # by name: a wrapper may list a variable of the wrapped layer, too
         for stored in needed:
             path = f"{group}/{stored.place}" if who.family == "keras3" else f"{layer_config.name}/{stored.name}"
-            names.append(stored.name)
-            arrays[path] = random_array(rng, stored.variable, stored.shape, dtype)
+            if stored.name not in made:
+                made[stored.name] = random_array(rng, stored.variable, stored.shape, dtype)
+            arrays[path] = made[stored.name]
         attributes[""]["layer_names"].append(layer_config.name)
-        attributes[layer_config.name] = {"weight_names": names}
+        attributes[layer_config.name] = {"weight_names": list(made)}
         x = shape_after(layer, x)
     archive = Archive(
         Path("synthetic"),
@@ -189,6 +191,8 @@ def stored_variables(
     place: str = "",
 ) -> Iterator[StoredVariable]:
     """All variables of a layer and of what it wraps, in the order in which Keras creates them."""
+    if need.opaque:  # lowering reports it
+        return
     layer, names = decode(config, writer), (*names, need.name)
     if isinstance(layer, HeadsAttention):
         assert told is not None
@@ -199,7 +203,8 @@ def stored_variables(
         return
     for i, variable in enumerate(need.variables):
         shape = shape_of(layer, variable, x) if told is None else next(told)
-        yield StoredVariable(variable, shape, f"{'/'.join(names)}/{variable.name}:0", f"{place}vars/{i}")
+        owner = (*names, variable.of) if variable.of else names
+        yield StoredVariable(variable, shape, f"{'/'.join(owner)}/{variable.name}:0", f"{place}vars/{i}")
     inner = [config] if isinstance(layer, Recurrent) else [c for _, _, c in layer.children()]
     children = () if isinstance(layer, TextVectorization) else need.children  # Keras' second copy is left out here
     for child, child_config in zip(children, inner, strict=not isinstance(layer, Recurrent)):

@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "RNN": {"cell": CELL},
     "Bidirectional": {"layer": ("LSTM", {"units": 5})},
     "TimeDistributed": {"layer": ("Dense", {"units": 5})},
+    "SpectralNormalization": {"layer": ("Dense", {"units": 5})},
 }
 every_class = pytest.mark.parametrize("name", sorted(OPTIONS))
 
@@ -119,6 +120,13 @@ WRONG: list[tuple[tuple[Entry, ...], str, str]] = [
     ((("ZeroPadding1D", {"padding": {"left": 1}}),), "unsupported-option", "padding"),
     ((("BatchNormalization", {"virtual_batch_size": 2}),), "unsupported-option", "virtual_batch_size"),
     ((("BatchNormalization", {"adjustment": "f"}),), "unsupported-option", "adjustment"),
+    ((("UnitNormalization", {"axis": 3}),), "unsupported-option", "axis 3"),
+    ((("LayerNormalization", {"axis": [1, -2]}),), "unsupported-option", "axis"),
+    ((("UnitNormalization", {"axis": []}),), "unsupported-option", "axis"),
+    ((("GroupNormalization", {"groups": 3}),), "unsupported-option", "3 groups"),
+    ((("GroupNormalization", {"groups": 1, "axis": 0}),), "unsupported-option", "axis 0"),
+    ((("RMSNormalization", {"axis": 1}),), "unsupported-option", "axis 1"),
+    ((("SpectralNormalization", {"layer": ("LSTM", {"units": 5})}),), "unsupported-option", "LSTM"),
     ((("Bidirectional", {**OPTIONS["Bidirectional"], "merge_mode": "max"}),), "unsupported-option", "max"),
     (
         (("RNN", {"cell": ("StackedRNNCells", {"cells": [CELL], "reverse_state_order": True}), "return_state": True}),),

@@ -27,6 +27,7 @@ WITHOUT_EXAMPLES = {
     "RNN": "wraps a cell",
     "Bidirectional": "wraps a recurrent layer",
     "TimeDistributed": "wraps a layer",
+    "SpectralNormalization": "wraps a layer",
     "Merge": "its mode decides what it takes",
 }
 
@@ -128,6 +129,7 @@ def written_cases() -> list[Case]:
         (MASKING, ("RNN", {"cell": STACK, "return_sequences": True})),
         (bidirectional(("RNN", {"cell": STACK})),),
         (("TimeDistributed", {"layer": ("Dense", {"units": 5})}),),
+        (("SpectralNormalization", {"layer": ("Dense", {"units": 5})}),),
     ]
     modes = ("sum", "mul", "ave", None)
     merges = ("sum", "mul", "ave", "max", "concat", "dot", "cos")
@@ -144,6 +146,7 @@ def written_cases() -> list[Case]:
         Case((LSTM, ("BatchNormalization", {}), ("Dense", {"units": 2})), dtype="float64"),
         Case((("LayerNormalization", {"rms_scaling": True}),)),
         Case((("LayerNormalization", {"axis": 1, "rms_scaling": True}),)),
+        Case((("LayerNormalization", {"axis": [2, 1]}),), writer="tf.keras-2.8"),
         Case((("BatchNormalization", {"renorm": True}),), writer="tf.keras-2.8"),
         *(Case((("BatchNormalization", {"mode": mode}),), ((None, 4),), KERAS1) for mode in (1, 2)),
         *(Case(((n, {"units": 5, "implementation": 0}),), writer=KERAS1) for n in ("LSTM", "GRU", "SimpleRNN")),

@@ -83,3 +83,13 @@ class Standardize(nn.Module):
     def forward(self, x):
         spread = self.running_var.sqrt().clamp_min(self.epsilon)
         return self.running_mean + x * spread if self.invert else (x - self.running_mean) / spread
+
+
+class LooseGroupNorm(nn.GroupNorm):
+    """nn.GroupNorm without its check that a group has more than one value."""
+
+    def __init__(self, num_groups, num_channels, eps, dtype=None):
+        super().__init__(num_groups, num_channels, eps, dtype=dtype)
+
+    def forward(self, x):
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

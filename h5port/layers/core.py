@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from h5port.errors import refusal
 from h5port.layers import activations, quantization
@@ -138,7 +138,7 @@ class Embedding(Layer, frozen=True, kw_only=True):
     mask_zero: bool = False
     mask = "own"
     kernels = ("embeddings",)
-    quantizations = ("int8", "int4")
+    quantizations: ClassVar[tuple[str, ...]] = ("int8", "int4")
     inert = frozenset({"weights", "sparse", "dropout"})
     examples = (
         example(on=((7,),), dtype="int32", input_dim=9, output_dim=4),
@@ -148,10 +148,14 @@ class Embedding(Layer, frozen=True, kw_only=True):
     def variables(self, writer: Writer) -> Iterator[Variable]:
         yield Variable(_table_name(writer), (self.input_dim, self.output_dim))
 
-    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+    def table(self, b: Builder) -> Module:
         table = b.module("Embedding", num_embeddings=self.input_dim, embedding_dim=self.output_dim)
         shape = (self.input_dim, self.output_dim)
         table.tensor("weight", quantization.kernel(b, _table_name(b.writer), shape, axis=0))
+        return table
+
+    def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        table = self.table(b)
         raw = b.program.before_cast(x)
         ids = b.call("cast", raw, shape=x.shape, dtype="int64", to="int64")
         y = table(ids, shape=None if x.shape is None else (*x.shape, self.output_dim), dtype=b.dtype)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from h5port.errors import refusal
-from h5port.layers import activations
+from h5port.layers import activations, quantization
 from h5port.layers.base import ActivationSpec, Layer, declares, example
-from h5port.layers.builder import Builder, Value
+from h5port.layers.builder import Builder, Tensor, Value
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -34,6 +34,8 @@ class EinsumDense(Layer, frozen=True, kw_only=True):
     activation: ActivationSpec = None
     bias_axes: str | None = None
     mask = "stops"
+    kernels = ("kernel",)
+    quantizations = ("int8",)
     inert = frozenset({"gptq_unpacked_column_size"})
     examples = (
         example(equation="abc,cd->abd", output_shape=[None, 5], bias_axes="d", weights=((4, 5), (5,))),
@@ -98,7 +100,7 @@ class EinsumDense(Layer, frozen=True, kw_only=True):
         if not set(self.bias_axes or "") <= set(output):
             raise refusal("unsupported-option", f"bias_axes {self.bias_axes!r} of the equation {self.equation}")
         kernel_shape, bias_shape, shape = self._shapes(x)
-        kernel = b.stored("kernel", kernel_shape)
+        kernel = self._kernel(b, kernel_shape, len(shape))
         bias = b.stored("bias", bias_shape) if self.bias_axes is not None else None
         a_linear_map = letters == inputs[-1] + output[-1] and output[:-1] == inputs[:-1]
         if a_linear_map and self.equation.find("...") <= 0 and self.bias_axes in (None, output[-1]):
@@ -117,4 +119,29 @@ class EinsumDense(Layer, frozen=True, kw_only=True):
             module.tensor("weight", kernel)
         if bias is not None:
             module.tensor("bias", bias)
-        return activations.use(b, self.activation, module(x, shape=shape))
+        summed = [i - x.rank for i, letter in self._placed(inputs, x.rank) if letter not in output]
+        y = module(quantization.rounded_input(b, x, summed), shape=shape)
+        return activations.use(b, self.activation, y)
+
+    def _placed(self, letters: str, rank: int) -> list[tuple[int, str]]:
+        """The letters of the input or the output, each with its axis among `rank`."""
+        first = rank - len(letters) if self._parts()[3]["left"] else 0
+        return [(first + i, letter) for i, letter in enumerate(letters)]
+
+    def _kernel(self, b: Builder, shape: Shape, rank: int) -> Tensor:
+        """The stored kernel. The scales of int8 lie as the output's axes do (`_analyze_quantization_info`)."""
+        _, kernel, output, _ = self._parts()
+        if b.layer.quantization is None:
+            return b.stored("kernel", shape)
+        if set(output) <= set(self._parts()[0]):
+            raise refusal(
+                "unsupported-option", f"{self.equation} in int8: Keras itself misplaces the scales of its input"
+            )
+        scales = b.array("kernel_scale").shape
+        at = {letter: i - rank + len(scales) for i, letter in self._placed(output, rank)}
+        order = [at[letter] for letter in kernel if letter in output]
+        if min(order, default=0) < 0 or set(order) - set(range(len(scales))):
+            raise refusal("shape-mismatch", f"the scales {list(scales)} of the equation {self.equation}")
+        axes = (*order, *(i for i in range(len(scales)) if i not in order))
+        sizes = tuple(scales[at[letter]] if letter in output else 1 for letter in kernel)
+        return quantization.kernel(b, "kernel", shape, axis=0, layout=(axes, sizes))

@@ -90,5 +90,14 @@ def mask_joined(mask, *, axes):
     return mask.flatten(-axes).flatten(-1 - axes, -2)
 
 
+def scores_of_rows(table, x):
+    """In reverse, an embedding gives a score to each row of its table."""
+    return F.linear(x, table.weight)
+
+
+def soft_capped(x, *, cap):
+    return torch.tanh(x / cap) * cap
+
+
 def repeat_heads(x, *, repeats):
     return x.repeat_interleave(repeats, -3)

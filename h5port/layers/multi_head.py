@@ -264,7 +264,7 @@ class HeadsAttention(Layer, frozen=True, kw_only=True):
         if simple and mask is not None and q.rank == 4 and call.query.rank == 3 and b.rule("fused_attention"):
             return b.call("attend_masked", q, k, v, b.cast(mask, "bool"), shape=shape, scale=scale), None
         scores = b.call("scaled_scores", q, k, shape=(*q.known_shape[:-1], k.dim(-2)), scale=scale)
-        weights = self._softmax(b, scores, mask)
+        weights = self._softmax(b, scores, mask, axes)
         dropped = b.module("Dropout", p=self.dropout)(weights, shape=weights.shape) if self.dropout else weights
         return b.call("weigh", dropped, v, shape=shape), weights if call.scores else None
 
@@ -283,14 +283,20 @@ class HeadsAttention(Layer, frozen=True, kw_only=True):
             mask = b.call("unsqueeze", mask, shape=shape, dim=-3)
         return mask
 
-    def _softmax(self, b: Builder, scores: Value, mask: Value | None) -> Value:
+    def _softmax(self, b: Builder, scores: Value, mask: Value | None, axes: int) -> Value:
         """Over the last axis, with the mask as the writer's Softmax reads it."""
         if mask is None:
             return b.call("softmax", scores, shape=scores.shape, dim=-1)
         function = "masked_softmax_" + str(self.softmax_rule(b))
         if function != "masked_softmax_add":
             mask = self._boolean(b, mask)
-        return b.call(function, scores, mask, shape=scores.shape, dims=[-1])
+        if axes == 1:
+            return b.call(function, scores, mask, shape=scores.shape, dims=[-1])
+        # over several axes Keras takes exp(x - logsumexp(x)), which is not the same where all places are masked
+        shape = (*scores.known_shape[:-1], 1, scores.dim(-1))
+        wide = b.call("unsqueeze", scores, shape=shape, dim=-2)
+        mask = b.call("unsqueeze", mask, shape=(*mask.known_shape[:-1], 1, mask.dim(-1)), dim=-2)
+        return b.call("squeeze", b.call(function, wide, mask, shape=shape, dims=[-2, -1]), shape=scores.shape, dim=-2)
 
     def softmax_rule(self, b: Builder) -> str:
         return str(b.rule("softmax_mask"))

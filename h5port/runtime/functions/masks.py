@@ -87,6 +87,8 @@ def masked_softmax_add(x, mask, *, dims):
 def masked_softmax_fill(x, mask, *, dims):
     """Softmax with -1e9 in masked places: the same weight for all where all are masked."""
     x = torch.where(mask, x, -1e9)
+    if len(dims) == 1:
+        return torch.softmax(x, dims[0])
     return (x - torch.logsumexp(x, dims, keepdim=True)).exp()
 
 

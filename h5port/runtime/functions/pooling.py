@@ -51,3 +51,19 @@ def average_pool_same_half(x, *, size, stride):
 def average_pool_same_half_counted(x, *, size, stride):
     """Average pooling with Theano's padding "same", where the zeros of the padding count."""
     return cut_same(average_pool(F.pad(x, half_pool_padding(size)), size, stride), x, strides=stride)
+
+
+def max_pool_valid(x, *, size, stride):
+    return max_pool(x, size, stride)
+
+
+def average_pool_valid(x, *, size, stride):
+    return average_pool(x, size, stride)
+
+
+def adaptive_max_pool(x, *, size):
+    return (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[len(size) - 1](x, size)
+
+
+def adaptive_average_pool(x, *, size):
+    return (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(size) - 1](x, size)

@@ -1,0 +1,92 @@
+"""Operations that have no exact form, or whose arguments are none of Keras', are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_operations import document
+
+from h5port.archive import Archive
+from h5port.errors import H5PortError
+from h5port.layers.base import example
+from h5port.layers.catalogue import OPERATIONS, Lowered, lower_model
+from h5port.ops.refused import REFUSED_OPERATIONS
+from h5port.schema.parse import parse_model
+from h5port.schema.writer import find_writer
+
+
+def lowered(config: dict[str, Any]) -> Lowered:
+    archive = Archive(Path("synthetic"), "keras-zip", layout="paths")
+    writer = find_writer(archive, {}, writer="keras-3.15.1", source_backend="tensorflow")
+    return lower_model(archive, parse_model(config, writer), writer)
+
+
+def problem(name: str, **given: Any) -> tuple[str, str]:
+    try:
+        (found,) = lowered(document(name, example(**given))).problems
+    except H5PortError as error:
+        (found,) = error.problems
+    return found.code, found.message
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED_OPERATIONS))
+def test_a_refused_operation_tells_its_reason(name: str) -> None:
+    code, message = problem(name)
+    assert code == "unsupported-layer"
+    assert REFUSED_OPERATIONS[name] in message
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "code", "word"),
+    [
+        ("TopK", {"k": 2, "sorted": False}, "unsupported-option", "sorted=False"),
+        ("SVD", {}, "unsupported-option", "signs"),
+        ("OneHot", {"num_classes": 3, "sparse": True, "dtype": "int32"}, "unsupported-option", "sparse"),
+        ("Sigmoid", {"dtype": "int32"}, "unsupported-graph", "int32"),
+        ("Softmax", {"axis": 5}, "bad-config", "axis 5"),
+        ("Norm", {"ord": "fro", "axis": 1}, "unsupported-option", "fro"),
+        ("Det", {}, "shape-mismatch", "Det"),
+        ("Slice", {"shape": [1, 2], "args": ["x0", [0, 0]]}, "bad-config", "slice"),
+        ("MaxPool", {"pool_size": [2, 2, 2]}, "unsupported-option", "pool_size"),
+        ("FFT", {}, "bad-config", "imaginary"),
+        ("Relu", {"args": []}, "bad-config", "Relu"),
+        ("Cast", {"gives": "complex64"}, "unsupported-graph", "complex64"),
+    ],
+)
+def test_what_has_no_exact_form_is_refused(name: str, given: dict[str, Any], code: str, word: str) -> None:
+    found, message = problem(name, **given)
+    assert found == code
+    assert word in message
+
+
+@pytest.mark.parametrize("activation", ["Sigmoid", "Softmax"])
+def test_a_loss_takes_the_logits_of_probabilities_as_tensorflow_does(activation: str) -> None:
+    """keras/src/backend/tensorflow/nn.py, _get_logits."""
+    name = {"Sigmoid": "BinaryCrossentropy", "Softmax": "CategoricalCrossentropy"}[activation]
+    config = document(name, example(on=((5, 4), (5, 4))))
+    *inputs, loss = config["config"]["layers"]
+    node = document(activation, example(on=((5, 4),)))["config"]["layers"][-1] | {"name": "probabilities"}
+    loss["inbound_nodes"][0]["args"][1]["config"]["keras_history"][0] = "probabilities"
+    node["inbound_nodes"][0]["args"][0]["config"]["keras_history"][0] = "x1"
+    config["config"]["layers"] = [*inputs, node, loss]
+    *_, last = lowered(config).program.calls
+    assert last.target.endswith("_of_logits")
+
+
+def test_every_class_of_the_modules_of_keras_is_computed_or_refused() -> None:
+    """The public classes of keras/src/ops/{nn,core,math,linalg,image}.py of Keras 3.15.1."""
+    classes = """Map Scan AssociativeScan Scatter ScatterUpdate Slice SliceUpdate Switch WhileLoop StopGradient ForiLoop
+        Unstack Cast SaturateCast ConvertToTensor Cond VectorizedMap Relu Relu6 Sigmoid SparseSigmoid Softplus Softsign
+        SoftShrink SparsePlus Silu Squareplus LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu Gelu Celu Glu
+        TanhShrink HardTanh HardShrink Threshold Softmax LogSoftmax Sparsemax MaxPool AdaptiveMaxPool AveragePool
+        AdaptiveAveragePool Conv DepthwiseConv SeparableConv ConvTranspose OneHot BinaryCrossentropy
+        CategoricalCrossentropy SparseCategoricalCrossentropy MultiHot Moments BatchNorm CTCLoss CTCDecode Normalize
+        PSNR DotProductAttention RMSNorm LayerNorm Polar Unfold Fold DepthToSpace SpaceToDepth SegmentSum SegmentMax
+        SegmentMin SegmentProd TopK InTopK Logsumexp CDist ExtractSequences FFT FFT2 IFFT2 RFFT IRFFT STFT ISTFT Rsqrt
+        Erf Erfc Erfinv Logdet ViewAsComplex ViewAsReal Cholesky CholeskyInverse Det Eig Eigh Inv LuFactor Norm Qr Solve
+        SolveTriangular SVD Lstsq MatrixRank Pinv JVP RGBToGrayscale RGBToHSV HSVToRGB Resize AffineTransform
+        ExtractPatches MapCoordinates PadImages CropImages PerspectiveTransform GaussianBlur ElasticTransform
+        ScaleAndTranslate SobelEdges SSIM""".split()
+    assert set(classes) <= OPERATIONS.keys() | REFUSED_OPERATIONS.keys()

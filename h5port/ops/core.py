@@ -114,29 +114,37 @@ def numbers_of(value: Any) -> list[int] | None:
     return None
 
 
+def whole_shape(option: list[int] | None, argument: Any) -> list[int]:
+    """A shape that is an option, or (before Keras 3.11) an argument of the call."""
+    found = option if argument is None else numbers_of(argument)
+    if found is None:
+        raise refusal("unsupported-graph", "a part whose shape is not in the file")
+    return found
+
+
 @operation("Slice")
 class Slice(Operation, frozen=True, kw_only=True):
     """The part of this shape that starts at these indices; -1 means all that is left of an axis."""
 
-    shape: list[int]
+    shape: list[int] | None = None
     examples = (
         example(on=((5, 4),), args=["x0", [0, 1, 2]], shape=[1, 3, 2]),
         example(on=((5, 4),), args=["x0", [0, 1, 2]], shape=[-1, 3, -1]),
     )
 
-    def apply(self, b: Builder, inputs: Any, start_indices: Any) -> Value:
+    def apply(self, b: Builder, inputs: Any, start_indices: Any, shape: Any = None) -> Value:
         (x,) = tensors(b, inputs)
-        starts = numbers_of(start_indices)
-        if len(self.shape) != x.rank or (starts is not None and len(starts) != x.rank):
-            raise refusal("bad-config", f"a slice of {len(self.shape)} axes of a tensor of {x.rank}")
-        if starts is None and -1 in self.shape:
+        wanted, starts = whole_shape(self.shape, shape), numbers_of(start_indices)
+        if len(wanted) != x.rank or (starts is not None and len(starts) != x.rank):
+            raise refusal("bad-config", f"a slice of {len(wanted)} axes of a tensor of {x.rank}")
+        if starts is None and -1 in wanted:
             raise refusal("unsupported-graph", "a slice up to the end whose start depends on the data")
         if starts is not None:
-            sizes = zip(self.shape, x.known_shape, starts, strict=True)
-            shape: Shape = tuple((None if n is None else n - s) if want == -1 else want for want, n, s in sizes)
-            return b.call("slice_at", x, shape=shape, starts=starts, sizes=self.shape)
+            sizes = zip(wanted, x.known_shape, starts, strict=True)
+            part: Shape = tuple((None if n is None else n - s) if want == -1 else want for want, n, s in sizes)
+            return b.call("slice_at", x, shape=part, starts=starts, sizes=wanted)
         at = b.cast(tensor(b, start_indices, x), "int64")
-        return b.call("slice_from", x, at, shape=tuple(self.shape), sizes=self.shape)
+        return b.call("slice_from", x, at, shape=tuple(wanted), sizes=wanted)
 
 
 @operation("SliceUpdate")
@@ -157,22 +165,17 @@ class SliceUpdate(Operation, frozen=True, kw_only=True):
 class Scatter(Operation, frozen=True, kw_only=True):
     """Zeros with values at these indices (..., axes indexed); where they meet they are added, as TensorFlow does."""
 
-    shape: list[int]
+    shape: list[int] | None = None
     examples = (
         example(on=((2,), ()), dtype=("int32", "float32"), shape=[4, 4]),
         example(on=((1,), (3,)), dtype=("int32", "float32"), shape=[4, 3]),
     )
 
-    def apply(self, b: Builder, indices: Any, values: Any) -> Value:
+    def apply(self, b: Builder, indices: Any, values: Any, shape: Any = None) -> Value:
         indices, values = tensors(b, indices, values)
-        return b.emit(
-            "scatter",
-            b.cast(indices, "int64"),
-            values,
-            shape=tuple(self.shape),
-            dtype=values.dtype,
-            args={"shape": self.shape},
-        )
+        sizes = whole_shape(self.shape, shape)
+        at = b.cast(indices, "int64")
+        return b.emit("scatter", at, values, shape=tuple(sizes), dtype=values.dtype, args={"shape": sizes})
 
 
 _PLACES, _NEW = [[0, 1], [1, 3], [2, 0]], [0.5, -1.0, 2.0]

@@ -67,6 +67,8 @@ class RGBToGrayscale(Operation, frozen=True, kw_only=True):
             return x
         if x.dim(1) != 3:
             raise refusal("bad-config", f"rgb_to_grayscale of {x.dim(1)} channels")
+        if x.dtype not in dtypes.FLOATS and b.rule("gray_of_integers") == "scaled":
+            raise refusal("unsupported-graph", f"rgb_to_grayscale of {x.dtype}, which {b.writer} scales on the way")
         wide = b.cast(x, dtypes.floating(x.dtype))
         return b.cast(b.call("gray", wide, shape=(x.dim(0), 1, *x.known_shape[2:])), x.dtype)
 
@@ -99,6 +101,8 @@ class Resize(Operation, frozen=True, kw_only=True):
         if x.dtype in dtypes.FLOATS:
             return on_planes(b, x, self.data_format, lambda p: self._resized(b, p))
         nearest = self.interpolation == "nearest"  # it alone keeps whole numbers, which float64 holds
+        if not nearest and b.rule("resize_of_integers") == "integers":
+            raise refusal("unsupported-graph", f"{self.interpolation} resize of {x.dtype}, which {b.writer} cuts off")
         wide = b.cast(x, "float64" if nearest else dtypes.FLOATX)
         y = on_planes(b, wide, self.data_format, lambda p: self._resized(b, p))
         return b.cast(y, x.dtype) if nearest else y
@@ -383,6 +387,10 @@ class MapCoordinates(Operation, frozen=True, kw_only=True):
         (at,) = floats(b, at)
         if at.dim(0) not in (x.rank, None):
             raise refusal("bad-config", f"coordinates of {at.dim(0)} axes in a tensor of {x.rank}")
+        rule = b.rule("map_coordinates")
+        mirrored = self.fill_mode in ("mirror", "reflect")
+        if (rule == "waves" and mirrored) or (rule == "together" and self.fill_mode == "constant"):
+            raise refusal("unsupported-option", f"map_coordinates with the border {self.fill_mode!r} of {b.writer}")
         shape: Shape = at.known_shape[1:]
         args: dict[str, Any] = {"order": self.order, "border": self.fill_mode, "fill": self.fill_value}
         return b.call("elements_between", x, at, shape=shape, **args)

@@ -172,7 +172,7 @@ class Fourier(Operation, frozen=True, kw_only=True):
         return b.calls(self.function, real, imag, shapes=[real.shape, real.shape])
 
 
-declare("FFT", Fourier, function="fft")
+declare("FFT", Fourier, function="fft", inert=frozenset({"axis"}))  # which Keras before 3.9 writes and never reads
 declare("FFT2", Fourier, function="fft2")
 declare("IFFT2", Fourier, function="ifft2")
 

@@ -11,7 +11,7 @@ REFUSED_OPERATIONS: dict[str, str] = {
     **dict.fromkeys(("Polar", "ViewAsComplex", "ViewAsReal", "Eig"), _COMPLEX),
     "Eigh": "the signs of eigenvectors are not defined, and Keras' backends differ",
     "LuFactor": "Keras' backends differ in how they give the order of rows",
-    "CTCLoss": "a loss over alignments, which Keras' backends compute differently",
+    **dict.fromkeys(("CTCLoss", "CtcLoss"), "a loss over alignments, which Keras' backends compute differently"),
     "CTCDecode": "its search over alignments differs between Keras' backends",
     "ElasticTransform": "it is random at inference, too",
     "Argpartition": "its order within the parts is not defined, and Keras' backends differ",

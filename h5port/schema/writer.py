@@ -56,6 +56,12 @@ RULES: dict[str, dict[str, Any]] = {
     "merge_mask": {"0.1": "and", "3.0": "stop", "3.4.1": "or"},
     # whether Multiply, Maximum and Minimum leave masked steps of an input out
     "merge_masked_steps": {"0.1": "count", "3.4.1": "left out"},
+    # ops.image.map_coordinates beyond the border: mirrors as waves; one place outside fills all; each by itself
+    "map_coordinates": {"0.1": "waves", "3.9": "together", "3.11": "each"},
+    # whether ops.image.resize gives whole numbers back for whole numbers
+    "resize_of_integers": {"0.1": "integers", "3.6": "floats"},
+    # ops.image.rgb_to_grayscale of whole numbers: scaled to 0 ... 1 on the way, or computed as they are
+    "gray_of_integers": {"0.1": "scaled", "3.4": "plain"},
     # what happens to a mask at a layer that cannot handle it
     "unsupported_mask": {"0.1": "refuse", "tf-1.13": "stop"},
     "dense_mask": {"0.1": "refuse", "2.0": "pass"},

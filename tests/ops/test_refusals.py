@@ -17,15 +17,15 @@ from h5port.schema.parse import parse_model
 from h5port.schema.writer import find_writer
 
 
-def lowered(config: dict[str, Any]) -> Lowered:
+def lowered(config: dict[str, Any], keras: str = "keras-3.15.1") -> Lowered:
     archive = Archive(Path("synthetic"), "keras-zip", layout="paths")
-    writer = find_writer(archive, {}, writer="keras-3.15.1", source_backend="tensorflow")
+    writer = find_writer(archive, {}, writer=keras, source_backend="tensorflow")
     return lower_model(archive, parse_model(config, writer), writer)
 
 
-def problem(name: str, **given: Any) -> tuple[str, str]:
+def problem(name: str, keras: str = "keras-3.15.1", **given: Any) -> tuple[str, str]:
     try:
-        (found,) = lowered(document(name, example(**given))).problems
+        (found,) = lowered(document(name, example(**given)), keras).problems
     except H5PortError as error:
         (found,) = error.problems
     return found.code, found.message
@@ -59,6 +59,35 @@ def test_what_has_no_exact_form_is_refused(name: str, given: dict[str, Any], cod
     found, message = problem(name, **given)
     assert found == code
     assert word in message
+
+
+PLACES = [[0.0, 1.0], [1.0, 2.0], [2.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "keras", "given"),
+    [
+        ("MapCoordinates", "keras-3.8.0", {"order": 1, "fill_mode": "reflect", "args": ["x0", PLACES]}),
+        ("MapCoordinates", "keras-3.9.2", {"order": 1, "args": ["x0", PLACES]}),
+        ("Resize", "keras-3.5.0", {"size": [3, 3], "on": ((6, 5, 3),), "dtype": "uint8"}),
+        ("RGBToGrayscale", "keras-3.3.3", {"on": ((6, 5, 3),), "dtype": "uint8"}),
+    ],
+)
+def test_what_another_release_computes_is_refused(name: str, keras: str, given: dict[str, Any]) -> None:
+    code, message = problem(name, keras, **given)
+    assert code.startswith("unsupported")
+    assert keras in message
+    assert not lowered(document(name, example(**given))).problems
+
+
+@pytest.mark.parametrize("name", ["Slice", "Scatter"])
+def test_a_shape_may_be_an_argument_of_the_call(name: str) -> None:
+    """As Keras before 3.11 writes it."""
+    given = {
+        "Slice": example(on=((5, 4),), args=["x0", [0, 1, 2], [1, 3, 2]]),
+        "Scatter": example(on=((2,), ()), dtype=("int32", "float32"), args=["x0", "x1", [4, 4]]),
+    }[name]
+    assert not lowered(document(name, given), "keras-3.6.0").problems
 
 
 @pytest.mark.parametrize("activation", ["Sigmoid", "Softmax"])

@@ -335,7 +335,8 @@ class AffineTransform(Operation, frozen=True, kw_only=True):
     )
 
     def apply(self, b: Builder, images: Any, transform: Any) -> Value:
-        x, transform = floats(b, images, transform)
+        x, transform = tensors(b, images, transform)
+        (x,), transform = floats(b, x), b.cast(transform, "float32")
         if transform.rank == 1:
             transform = b.call("unsqueeze", transform, shape=(1, *transform.known_shape), dim=0)
         how = (self.interpolation, self.fill_mode, self.fill_value)

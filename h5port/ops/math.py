@@ -72,6 +72,8 @@ class SegmentReduction(Operation, frozen=True, kw_only=True):
         data, ids = tensors(b, data, segment_ids)
         if ids.rank != 1 or ids.dtype not in ("int32", "int64"):
             raise refusal("bad-config", "the ids of segments are not a list of int32 or int64")
+        if data.dtype == "bool":
+            raise refusal("unsupported-graph", f"{b.layer.class_name} of booleans")
         args: dict[str, Any] = {"segments": self.num_segments, "how": self.how, "start": self._start(data.dtype)}
         return b.call("segment_reduce", data, ids, shape=(self.num_segments, *data.known_shape[1:]), **args)
 

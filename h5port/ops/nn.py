@@ -392,6 +392,8 @@ class DotProductAttention(Operation, frozen=True, kw_only=True):
         given = [b.cast(v, dtype) for v in (query, key, value)]
         bias, mask = (None if o is None else tensors(b, o, query)[0] for o in (bias, mask))
         bias = None if bias is None else b.cast(bias, dtype)
+        if mask is not None and mask.dtype != "bool":
+            raise refusal("unsupported-graph", f"attention with a mask of the type {mask.dtype}")
         repeats = heads // kept if heads > kept > 1 else 1
         shape = (*query.known_shape[:3], value.dim(3))
         args: dict[str, Any] = {"scale": scale, "causal": self.is_causal, "repeats": repeats}

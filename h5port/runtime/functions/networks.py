@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 
@@ -58,7 +56,7 @@ def divide_at_least(x, y, *, least):
 
 
 def peak_to_noise(x, y, *, peak):
-    return 20 * math.log10(peak) - 10 * torch.log10((x - y).square().mean())
+    return 20 * torch.log10(x.new_tensor(peak)) - 10 * torch.log10((x - y).square().mean())
 
 
 def attend_by_heads(query, key, value, bias=None, mask=None, *, scale, causal, repeats):

@@ -15,6 +15,7 @@ from h5port.errors import refusal
 from h5port.layers import activations
 from h5port.layers.base import ActivationSpec, Layer, declares
 from h5port.layers.builder import Builder, Module, Tensor, Value
+from h5port.module.program import Shape
 from h5port.schema.bind import snake_case
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Variable
@@ -65,6 +66,14 @@ class Cell(Layer, frozen=True, kw_only=True):
     @property
     def resets_after(self) -> bool:
         return bool(getattr(self, "reset_after", False))
+
+    def state_shape(self, x: Value) -> Shape:
+        """Of each state, without the batch, for an input sequence."""
+        return (self.units,)
+
+    def zeroes_masked(self, writer: Writer) -> bool:
+        """Whether the layer heeds `zero_output_for_mask`."""
+        return True
 
     @property
     def is_cudnn(self) -> bool:

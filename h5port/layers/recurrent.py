@@ -35,7 +35,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 class Part(msgspec.Struct, frozen=True):
     """A cell with the builder that finds its arrays."""
 
-    cell: Cell
+    cell: Any  # a Cell, or a layer that is one: a ConvLSTM
     b: Builder
 
 
@@ -112,7 +112,7 @@ def _run_cell(
 
 def call_cell(
     b: Builder,
-    cell: Cell,
+    cell: Any,
     module: Module,
     native: bool,
     x: Value,
@@ -128,12 +128,14 @@ def call_cell(
     if cell.is_cudnn and mask is not None:
         raise refusal("unsupported-graph", "a mask reaches a layer of CuDNN: Keras itself refuses this model")
     batch, steps = x.dim(0), x.dim(1)
-    sequence: Shape = (batch, steps, cell.units)
-    shapes: list[Shape | None] = [sequence, *[(batch, cell.units)] * cell.kind.states]
+    each = cell.state_shape(x)
+    sequence: Shape = (batch, steps, *each)
+    shapes: list[Shape | None] = [sequence, *[(batch, *each)] * cell.kind.states]
     if native and mask is None and state is None and not wants_states and not reverse:
         return b.call("rnn_outputs", module, x, shape=sequence), []
     args: dict[str, Any] = {}
     if mask is not None:
+        zero_output = zero_output and cell.zeroes_masked(b.writer)
         args["zero_output"] = zero_output
         if state is not None and not unroll and not zero_output and b.rule("masked_start") == "state":
             args["start_from_state"] = True
@@ -168,15 +170,19 @@ def stray_zeros(b: Builder, sequence: Value, mask: Value | None) -> Value:
 
 
 def _memory(b: Builder, parts: list[Part], x: Value, suffix: str) -> Module:
-    sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
-    if x.dim(0) is None:
+    shapes = _state_shapes(parts, x)
+    if x.dim(0) is None or any(None in shape for shape in shapes):
         raise refusal("unsupported-graph", "a stateful layer without a batch size")
+    sizes = [shape[0] if len(shape) == 1 else list(shape) for shape in shapes]
     return b.module("Memory", f"{suffix}_memory" if suffix else "memory", batch_size=x.dim(0), sizes=sizes)
 
 
+def _state_shapes(parts: list[Part], x: Value) -> list[Shape]:
+    return [p.cell.state_shape(x) for p in parts for _ in range(p.cell.kind.states)]
+
+
 def _recalled(b: Builder, memory: Module, parts: list[Part], x: Value, given: list[Value] | None) -> list[Value]:
-    sizes = [p.cell.units for p in parts for _ in range(p.cell.kind.states)]
-    shapes: list[Shape | None] = [(x.dim(0), n) for n in sizes]
+    shapes: list[Shape | None] = [(x.dim(0), *shape) for shape in _state_shapes(parts, x)]
     if given is not None and b.rule("stateful_initial_state") == "given":
         return given
     recalled = b.calls("recall", memory, x, shapes=shapes)
@@ -210,8 +216,6 @@ def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, li
     state = _flat(state) if state else None
     if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
         x = x.with_mask(None)
-    if x.shape is not None and len(x.shape) != 3:
-        raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
     return x, state
 
 
@@ -219,8 +223,10 @@ def _flat(states: Any) -> list[Value]:
     return [states] if isinstance(states, Value) else [v for s in states for v in _flat(s)]
 
 
-def as_sequence(b: Builder, x: Value, frame: Frame) -> Value:
-    """The input with the batch first, and its mask."""
+def as_sequence(b: Builder, x: Value, frame: Frame, axes: int = 3) -> Value:
+    """The input, of so many axes, with the batch first, and its mask."""
+    if x.shape is not None and len(x.shape) != axes:
+        raise refusal("unsupported-graph", f"a recurrent layer on an input of {len(x.shape)} axes")
     x = b.cast(x, b.dtype)
     if not frame.time_major:
         return x
@@ -247,12 +253,12 @@ def finish(b: Builder, x: Value, done: Run, frame: Frame) -> Any:
 
 
 def last_step(b: Builder, sequence: Value) -> Value:
-    return b.call("last_step", sequence, shape=(sequence.dim(0), sequence.dim(-1)))
+    return b.call("last_step", sequence, shape=(sequence.dim(0), *sequence.known_shape[2:]))
 
 
-def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs: dict[str, Any]) -> Any:
+def lower_recurrent(b: Builder, frame: Frame, parts: list[Part], x: Any, kwargs: dict[str, Any], axes: int = 3) -> Any:
     x, state = initial_state(b, x, kwargs)
-    done = run(b, parts, as_sequence(b, x, frame), state, frame, wants_states=frame.return_state)
+    done = run(b, parts, as_sequence(b, x, frame, axes), state, frame, wants_states=frame.return_state)
     return finish(b, x, done, frame)
 
 
@@ -396,7 +402,7 @@ class RNN(Layer, frozen=True, kw_only=True):
 def decode_recurrent(b: Builder, config: LayerConfig) -> tuple[Any, list[Part]]:
     """A recurrent layer inside a wrapper: its options and its cells. `b` is the builder at that layer."""
     layer = decode(config, b.writer)
-    if not isinstance(layer, Recurrent | RNN):
+    if not hasattr(layer, "parts"):
         raise refusal(
             "unsupported-option", f"a {config.class_name} in the place of a recurrent layer", layer=config.place
         )

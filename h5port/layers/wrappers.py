@@ -75,7 +75,7 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             )
         frame = frames[0]
         halves = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
-        seq = as_sequence(b, x, frame)
+        seq = as_sequence(b, x, frame, getattr(layers[0], "input_axes", 3))
         states: list[Value] = []
         module = self._one_module(b, seq, parts, frames)
         if module is not None and seq.mask is None and state is None and not frame.return_state:
@@ -110,7 +110,7 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             return None
         if any(getattr(one.cell, f) != getattr(two.cell, f) for f in ("kind", "units", "use_bias")):
             return None
-        module, _ = one.cell.make(one.b, x, bidirectional=True)
+        module: Module = one.cell.make(one.b, x, bidirectional=True)[0]
         one.cell.fill(one.b, module, x.dim(-1), "_l0")
         two.cell.fill(two.b, Module(two.b, module.name), x.dim(-1), "_l0_reverse")
         return module

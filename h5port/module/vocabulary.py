@@ -44,8 +44,8 @@ TORCH: dict[str, TorchModule] = {
 
 # Shims with parameters: they take a dtype, too.
 TYPED_SHIMS = frozenset(
-    """Float8Linear KerasLSTM KerasGRU KerasRNN Memory StdNorm SampleNorm BatchStatNorm VarianceScale LooseGroupNorm
-    Standardize Weighted
+    """Float8Linear KerasLSTM KerasGRU KerasRNN KerasConvLSTM Memory
+    StdNorm SampleNorm BatchStatNorm VarianceScale LooseGroupNorm Standardize Weighted
     ShapedPReLU ParametricSoftplus SReLU
     EinsumDense DotScores ConcatScores AdditiveScores""".split()
 )

@@ -100,6 +100,10 @@ RULES: dict[str, dict[str, Any]] = {
     "group_norm_mask": {"0.1": "pass", "tf-2.14": "weigh", "3.0": "pass"},
     # what SpectralNormalization gives: the wrapped layer's output, or that as the type of its input
     "spectral_output": {"0.1": "as it is", "3.0": "cast"},
+    # whether a ConvLSTM heeds `zero_output_for_mask` (base_conv_rnn.py of tf_keras 2.21 does not pass it on)
+    "conv_lstm_zero_output": {"0.1": False, "3.0": True},
+    # Keras 1 leaves the subsample of a ConvLSTM2D out of its config
+    "conv_lstm_strides": {"0.1": "not stored", "2.0": "stored"},
     # the greatest factor of UnitNormalization: of sqrt(max(sum, 1e-12)), or min(1 / sqrt(sum), 1e12)
     "unit_norm_ceiling": {"0.1": 1e6, "3.6": 1e12},
     # a masked Softmax: a large negative number is added, or masked places are left out of the sum
@@ -194,6 +198,8 @@ for _layer in ("LSTM", "GRU"):
 for _layer in ("ZeroPadding", "Cropping", "UpSampling"):  # the place of channels that Keras 1 does not store
     for _axes in (2, 3):
         DEFAULTS[(f"{_layer}{_axes}D", "data_format")] = {"0.1": "channels_first", "1.1": "channels_last"}
+for _layer in ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"):
+    DEFAULTS[(_layer, "recurrent_activation")] = {"0.1": "hard_sigmoid", "3.0": "sigmoid"}
 for _cell in ("LSTM", "GRU"):
     DEFAULTS[(f"{_cell}Cell", "recurrent_activation")] = DEFAULTS[(_cell, "recurrent_activation")]
 DEFAULTS[("GRUCell", "reset_after")] = DEFAULTS[("GRU", "reset_after")]

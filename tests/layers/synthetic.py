@@ -15,6 +15,7 @@ from h5port.layers.base import LAYERS, Layer, decode, need_of
 from h5port.layers.batch_normalization import BatchNormalization
 from h5port.layers.catalogue import Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
+from h5port.layers.conv_recurrent import ConvLSTM
 from h5port.layers.convolution import Conv1D, Convolution
 from h5port.layers.core import Embedding
 from h5port.layers.multi_head import HeadsAttention
@@ -205,9 +206,9 @@ def stored_variables(
         shape = shape_of(layer, variable, x) if told is None else next(told)
         owner = (*names, variable.of) if variable.of else names
         yield StoredVariable(variable, shape, f"{'/'.join(owner)}/{variable.name}:0", f"{place}vars/{i}")
-    inner = [config] if isinstance(layer, Recurrent) else [c for _, _, c in layer.children()]
+    inner = [config] if isinstance(layer, Recurrent | ConvLSTM) else [c for _, _, c in layer.children()]
     children = () if isinstance(layer, TextVectorization) else need.children  # Keras' second copy is left out here
-    for child, child_config in zip(children, inner, strict=not isinstance(layer, Recurrent)):
+    for child, child_config in zip(children, inner, strict=not isinstance(layer, Recurrent | ConvLSTM)):
         below = (*x[:1], *x[2:]) if isinstance(layer, TimeDistributed) else x
         yield from stored_variables(child_config, child, below, writer, told, names, f"{place}{child.attribute}/")
         if isinstance(layer, StackedRNNCells):

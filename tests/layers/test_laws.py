@@ -131,6 +131,8 @@ def written_cases() -> list[Case]:
         (("TimeDistributed", {"layer": ("Dense", {"units": 5})}),),
         (("SpectralNormalization", {"layer": ("Dense", {"units": 5})}),),
     ]
+    conv_lstm: Entry = ("ConvLSTM2D", {"filters": 2, "kernel_size": 2, "padding": "same", "return_sequences": True})
+    cells = ((2, 2, 3, 8), (2, 2, 2, 8), (8,))
     modes = ("sum", "mul", "ave", None)
     merges = ("sum", "mul", "ave", "max", "concat", "dot", "cos")
     return [
@@ -146,6 +148,8 @@ def written_cases() -> list[Case]:
         Case((LSTM, ("BatchNormalization", {}), ("Dense", {"units": 2})), dtype="float64"),
         Case((("LayerNormalization", {"rms_scaling": True}),)),
         Case((("LayerNormalization", {"axis": 1, "rms_scaling": True}),)),
+        Case((bidirectional(conv_lstm),), ((None, 4, 7, 6, 3),), weights=cells * 2),
+        Case((with_options(conv_lstm, stateful=True),), ((3, 4, 7, 6, 3),), weights=cells),
         Case((("LayerNormalization", {"axis": [2, 1]}),), writer="tf.keras-2.8"),
         Case((("BatchNormalization", {"renorm": True}),), writer="tf.keras-2.8"),
         *(Case((("BatchNormalization", {"mode": mode}),), ((None, 4),), KERAS1) for mode in (1, 2)),

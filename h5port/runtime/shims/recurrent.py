@@ -13,7 +13,8 @@ class Memory(nn.Module):
         super().__init__()
         self.count = len(sizes)
         for i, size in enumerate(sizes):
-            self.register_buffer(f"state_{i}", torch.zeros(batch_size, size, dtype=dtype), persistent=False)
+            shape = [size] if isinstance(size, int) else size
+            self.register_buffer(f"state_{i}", torch.zeros(batch_size, *shape, dtype=dtype), persistent=False)
 
     def recall(self, x):
         states = [getattr(self, f"state_{i}").clone() for i in range(self.count)]

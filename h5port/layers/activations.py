@@ -237,6 +237,9 @@ class Softmax(ActivationLayer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         function = self.function(b.writer)
+        axes = self.axis if isinstance(self.axis, list) else [self.axis]
+        if x.shape is not None and any(a % x.rank == 0 for a in axes):
+            raise refusal("unsupported-option", "Softmax over the batch: what a row gives depends on the other rows")
         if x.mask is None or function is None:
             return apply(b, function, x)
         match b.rule("softmax_mask"):
@@ -247,6 +250,4 @@ class Softmax(ActivationLayer, frozen=True, kw_only=True):
                     raise refusal(
                         "unsupported-graph", "Softmax with a mask of fewer axes than its input: Keras itself fails here"
                     )
-                return b.elementwise(
-                    f"masked_softmax_{how}", x, x.mask, dims=self.axis if isinstance(self.axis, list) else [self.axis]
-                )
+                return b.elementwise(f"masked_softmax_{how}", x, x.mask, dims=axes)

@@ -182,6 +182,8 @@ class Cell(Layer, frozen=True, kw_only=True):
         """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own."""
         if self.dropout or self.recurrent_dropout:
             b.note("training differs: the dropout inside the recurrence is not reproduced")
+        if x.dtype != b.dtype:
+            raise refusal("unsupported-option", f"a cell of {b.dtype} in a layer of {x.dtype}")
         args, why = self.native(b.writer)
         size = self.features(b, x)
         if args is not None:

@@ -254,10 +254,11 @@ class ActivityRegularization(Layer, frozen=True, kw_only=True):
 
 @declares("Identity")
 class Identity(Layer, frozen=True, kw_only=True):
+    mask = "own"
     examples = (example(),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        return x
+        return x if b.rule("identity_mask") == "pass" else x.with_mask(None)
 
 
 # ---- layers that only move elements

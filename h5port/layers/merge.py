@@ -101,7 +101,7 @@ def without_masked_steps(b: Builder, function: str, values: list[Value]) -> Valu
     if any(v.mask is not None and v.mask.rank != v.rank - 1 for v in values):
         raise refusal("unsupported-graph", "a merge of masked inputs that have more than one axis of features")
     inputs = [[v, v.mask] for v in values]
-    y = b.call(f"masked_{function}", inputs, shape=values[0].shape)
+    y = b.call(f"masked_{function}", inputs, shape=broadcast([v.known_shape for v in values]))
     return y.with_mask(merged_mask(b, values))
 
 

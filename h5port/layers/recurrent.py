@@ -216,7 +216,16 @@ def initial_state(b: Builder, x: Any, kwargs: dict[str, Any]) -> tuple[Value, li
     state = _flat(state) if state else None
     if state is not None and x.mask is not None and not b.explicit_mask and b.rule("mask_with_initial_state") == "drop":
         x = x.with_mask(None)
-    return x, state
+    return x.with_mask(_mask_of_steps(b, x.mask)), state
+
+
+def _mask_of_steps(b: Builder, mask: Value | None) -> Value | None:
+    """One truth value a step. Keras takes a further axis, too, and spreads it over the units."""
+    if mask is None or mask.rank == 2:
+        return mask
+    if mask.rank == 3 and mask.dim(2) == 1:
+        return b.call("squeeze", mask, shape=mask.known_shape[:2], dim=2)
+    raise refusal("unsupported-graph", f"a mask of {mask.rank} axes reaches a recurrent layer")
 
 
 def _flat(states: Any) -> list[Value]:

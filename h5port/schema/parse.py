@@ -280,7 +280,7 @@ class _Parser:
         names = {str(e.get("name") or (e.get("config") or {}).get("name")) for e in own["layers"]}
         for i, entry in enumerate(own["layers"]):
             place = f"{base}.layers[{i}]"
-            layer = self.layer(entry, place, name=entry.get("name"))
+            layer = self.layer(self._with_module(entry), place, name=entry.get("name"))
             if layer.name in layers:
                 raise refusal("bad-config", f"two layers are called {layer.name!r}", file=place)
             layers[layer.name] = layer
@@ -288,10 +288,10 @@ class _Parser:
                 self._node(n, names, f"{place}.inbound_nodes[{k}]")
                 for k, n in enumerate(entry.get("inbound_nodes") or [])
             ]
-        rank = self._node_ranks(layers, nodes, own)
+        rank = self._node_ranks(layers, nodes)
 
-        def resolve(argument: Argument) -> Argument:
-            return _map_refs(argument, lambda r: Ref(r.layer, rank(r), r.tensor))
+        def resolve(argument: Argument, at_end: bool = False) -> Argument:
+            return _map_refs(argument, lambda r: Ref(r.layer, rank(r, at_end), r.tensor))
 
         calls = [
             Call(n, k, tuple(resolve(a) for a in args), {key: resolve(v) for key, v in kwargs.items()})
@@ -299,7 +299,7 @@ class _Parser:
             if layers[n].class_name != "InputLayer"
             for k, (args, kwargs) in enumerate(of)
         ]
-        inputs, outputs = (resolve(self._ends(own[key], names)) for key in ("input_layers", "output_layers"))
+        inputs, outputs = (resolve(self._ends(own[key], names), True) for key in ("input_layers", "output_layers"))
         return Model(
             name=name,
             class_name="Functional",
@@ -310,19 +310,35 @@ class _Parser:
             trainable=trainable,
         )
 
-    def _node_ranks(self, layers: dict[str, LayerConfig], nodes: dict[str, Any], own: dict[str, Any]) -> Any:
+    def _with_module(self, entry: Any) -> Any:
+        """Where Keras 3 writes no modules (its `.h5`), an operation is told by its config: it has no `dtype`.
+
+        keras/src/saving/saving_utils.py and legacy/saving/legacy_h5_format.py of 3.15; Keras itself cannot read these.
+        """
+        if self.generation < 3 or not isinstance(entry, dict) or "module" in entry:
+            return entry
+        config, class_name = entry.get("config"), entry.get("class_name")
+        if class_name == "InputLayer" or not isinstance(config, dict) or config.keys() & {"trainable", "dtype"}:
+            return entry
+        return entry if _is_model(str(class_name), config) else {**entry, "module": "keras.ops"}
+
+    def _node_ranks(self, layers: dict[str, LayerConfig], nodes: dict[str, Any]) -> Any:
         """The function from a reference to the number of the call that it means.
 
         A nested model of Keras 1 and 2 has node 0 from its own construction, so its first call outside is node 1.
+        Keras 3 still counts so where a functional one gives an output of the model (`get_config` in
+        keras/src/models/functional.py), but not among the arguments of calls.
         """
 
-        def rank(ref: Ref) -> int:
+        def rank(ref: Ref, at_end: bool) -> int:
             if ref.layer not in layers:
                 raise refusal(
                     "bad-config", f"a node refers to the layer {ref.layer!r}, which is not there", layer=ref.layer
                 )
             layer = layers[ref.layer]
             first = self.writer.rule("nested_first_node") if layer.model is not None else 0
+            if at_end and layer.model is not None and layer.model.class_name == "Functional":
+                first = 1
             count = 1 if layer.class_name == "InputLayer" else len(nodes[ref.layer])
             call = ref.call - first
             if not 0 <= call < count:

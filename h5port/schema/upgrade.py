@@ -21,6 +21,7 @@ CLASSES = {
     "SyncBatchNormalization": "BatchNormalization",
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
+    "GroupedQueryAttention": "GroupQueryAttention",  # its own name, in the .h5 of Keras 3
     "LSTMV2": "LSTM",
     "GRUV2": "GRU",
     **{f"{g}{old}Pool{n}D": f"{g}{new}Pooling{n}D" for g in ("", "Global") for old, new in _POOLS for n in (1, 2, 3)},
@@ -101,7 +102,7 @@ _VALUES: dict[str, dict[Any, Any]] = {
 # before the options.)
 _INERT = frozenset(
     """name trainable dtype custom_name cache_enabled batch_input_shape batch_shape input_shape input_dtype
-    batch_size gamma_init beta_init seed rng_type build_config compile_config lora_rank lora_alpha
+    batch_size gamma_init beta_init seed build_config compile_config lora_rank lora_alpha
     quantization_config""".split()
 )
 # How weights began, and what training adds to the loss or does to the weights.

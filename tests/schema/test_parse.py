@@ -213,7 +213,8 @@ def nested(version: str, first: int, *, sequential: bool = False) -> Json:
         inner = functional(layers, ends([node("x")]), ends([node("d")]), "in")
     inbound = [call([("x", 0)]), call([("in", first)])]
     outer = [source("x", shape), {**inner, "name": "in", "inbound_nodes": inbound}]
-    return functional(outer, ends([node("x")]), ends([node("in", first + 1)]))
+    last = first + 1 if sequential else 2  # Keras 3 counts a functional model's own node here, and only here
+    return functional(outer, ends([node("x")]), ends([node("in", last)]))
 
 
 @pytest.mark.parametrize("sequential", [False, True])
@@ -992,3 +993,13 @@ def test_references_are_found_at_any_depth_in_their_order() -> None:
 def test_every_declared_layer_is_known_under_its_newest_name() -> None:
     """A declaration under an old name would never be found, since classes are renamed before."""
     assert not [name for name in LAYERS if upgrade.class_name(name) != name]
+
+
+def test_operations_of_a_keras_3_h5_are_told_by_their_config() -> None:
+    """It names no modules; all layers have `trainable`, no operation has."""
+    one, two = ({"class_name": "Add", "config": {"name": n}, "name": n} for n in ("op", "merge"))
+    two["config"] = {"name": "merge", "trainable": True}
+    one["inbound_nodes"] = [args_and_kwargs([("x", 0)])]
+    two["inbound_nodes"] = [args_and_kwargs([("op", 0)])]
+    model = parse(functional([source("x", "batch_shape"), one, two], node("x"), node("merge")), "3.15.1")
+    assert [model.layers[n].is_operation for n in ("x", "op", "merge")] == [False, True, False]

@@ -46,10 +46,12 @@ def masked_multiply(inputs):
     product = 1
     for x, mask in inputs:
         product = product * (x if mask is None else torch.where(mask.unsqueeze(-1), x, 1))
-    masks = [mask for _, mask in inputs]
-    if any(mask is None for mask in masks):
-        return product
-    return torch.where(torch.stack(masks).any(0).unsqueeze(-1), product, 0)
+    valid = False
+    for _, mask in inputs:
+        if mask is None:
+            return product
+        valid = valid | mask
+    return torch.where(valid.unsqueeze(-1), product, 0)
 
 
 def masked_extreme(inputs, choose):

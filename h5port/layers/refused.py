@@ -7,6 +7,7 @@ REFUSED: dict[str, str] = {
     "JaxLayer": "it holds a Python function, which is never executed",
     "FlaxLayer": "it holds a Python object, which is never executed",
     "TFSMLayer": "it points to a TensorFlow SavedModel, which only TensorFlow can run",
+    "CLAHE": "it equalises each image by the histograms of its tiles, at inference too, and has no torch form here",
     "FeatureSpace": "a model of its own kind over a dict of features, with no graph of calls to follow",
     "DenseFeatures": "it holds feature columns of TensorFlow, which only TensorFlow can run",
     "SequenceFeatures": "it holds feature columns of TensorFlow, which only TensorFlow can run",

@@ -102,7 +102,7 @@ _VALUES: dict[str, dict[Any, Any]] = {
 # before the options.)
 _INERT = frozenset(
     """name trainable dtype custom_name cache_enabled batch_input_shape batch_shape input_shape input_dtype
-    batch_size gamma_init beta_init seed build_config compile_config lora_rank lora_alpha
+    batch_size gamma_init beta_init seed rng_type build_config compile_config lora_rank lora_alpha
     quantization_config""".split()
 )
 # How weights began, and what training adds to the loss or does to the weights.

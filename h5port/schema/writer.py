@@ -138,6 +138,11 @@ RULES: dict[str, dict[str, Any]] = {
         "tf-1.13": "corner",
         "tf-1.14": "half",
     },
+    # integer images resized: the result is floating, or rounded to the same type
+    "resized_integers": {"0.1": "floating", "3.0": "floating but nearest", "3.6": "rounded"},
+    # RandomCrop at inference: resized to the size that is asked for, cut to it, or nothing at all
+    "random_crop": {"0.1": "resize", "3.6": "cut", "3.8": "nothing"},
+    "rescaling_mask": {"0.1": "stops", "3.0": "passes"},
     # the mean of integers: rounded to an integer, or floating
     "mean_of_integers": {"0.1": "refuse", "3.0": "cast"},
     # whether all is computed in one type, which the stored weights show

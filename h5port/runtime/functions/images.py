@@ -112,3 +112,53 @@ def mitchell_cubic(x):
     x = x.abs()
     near, far = ((7 * x - 12) * x) * x / 6 + 8 / 9, (((-7 * x + 36) * x - 60) * x + 32) / 18
     return torch.where(x < 1, near, torch.where(x < 2, far, 0))
+
+
+# ---- parts of images, and their values
+
+
+def cut_to_proportions(x, *, size):
+    """The largest part in the middle that has the proportions of `size` (smart_resize of Keras)."""
+    (n, m), (height, width) = x.shape[2:], size
+    rows = torch.sym_max(torch.sym_min(n, m * height // width), 1)
+    columns = torch.sym_max(torch.sym_min(m, n * width // height), 1)
+    return x.narrow(2, (n - rows) // 2, rows).narrow(3, (m - columns) // 2, columns)
+
+
+def pad_to_proportions(x, *, size, value):
+    """As much of `value` on both sides as brings the image near to the proportions of `size`."""
+    (n, m), (height, width) = x.shape[2:], size
+    rows = torch.sym_max(m * height // width - n, 0) // 2
+    columns = torch.sym_max(n * width // height - m, 0) // 2
+    return F.pad(x, (columns, columns, rows, rows), value=value)
+
+
+def center_crop(x, *, size):
+    """The middle of an image; one that is too small is cut to the proportions and resized."""
+    (n, m), (height, width) = x.shape[2:], size
+    if n < height or m < width:
+        return resize_bilinear(cut_to_proportions(x, size=size), size=size)
+    return x.narrow(2, (n - height) // 2, height).narrow(3, (m - width) // 2, width)
+
+
+def round_to(x, *, to):
+    """The nearest number that the integer type has."""
+    bounds = torch.iinfo(to)
+    return x.double().round().clamp(bounds.min, bounds.max).to(to)
+
+
+def rescale(x, *, scale, offset):
+    return x * scale + offset
+
+
+def rescale_channels(x, *, scale, offset):
+    return x * x.new_tensor(scale) + x.new_tensor(offset)
+
+
+def auto_contrast(x, *, low, high):
+    y = (x - low) / (high - low) * 255
+    least, largest = y.amin((1, 2), keepdim=True), y.amax((1, 2), keepdim=True)
+    scale = 255 / (largest - least)
+    y = (y * scale - least * scale).clamp(0, 255)
+    y = y / 255 * (high - low) + low
+    return torch.where(y.isnan(), x, y)

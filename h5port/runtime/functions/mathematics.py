@@ -85,10 +85,12 @@ def irfft(real, imag, *, size):
 
 
 def stft_window(x, length, size, window):
-    """The periodic window in the middle of `size` places."""
+    """The window in the middle of `size` places; TensorFlow's periodic ones are so at even lengths alone."""
     make = {"hann": torch.hann_window, "hamming": torch.hamming_window}[window]
     before = (size - length) // 2
-    return F.pad(make(length, dtype=x.dtype, device=x.device), (before, size - length - before))
+    return F.pad(
+        make(length, periodic=length % 2 == 0, dtype=x.dtype, device=x.device), (before, size - length - before)
+    )
 
 
 def stft(x, *, length, stride, size, window, center):

@@ -27,8 +27,9 @@ class MelSpectrogram(nn.Module):
         super().__init__()
         self.fft_length, self.stride, self.mag_exp, self.decibels = fft_length, sequence_stride, mag_exp, decibels
         windows = {"hann": torch.hann_window, "hamming": torch.hamming_window, None: torch.ones}
+        even = {} if window is None else {"periodic": sequence_length % 2 == 0}  # TensorFlow's are so at even lengths
         weights = mel_weights(fft_length // 2 + 1, num_mel_bins, sampling_rate, min_freq, max_freq)
-        self.register_buffer("window", windows[window](sequence_length, dtype=torch.float64), persistent=False)
+        self.register_buffer("window", windows[window](sequence_length, **even, dtype=torch.float64), persistent=False)
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, x):

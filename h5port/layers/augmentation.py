@@ -16,6 +16,7 @@ class Augmentation(Layer, frozen=True, kw_only=True):
     """The images themselves. (keras/src/layers/preprocessing/image_preprocessing of Keras 3.15: `if training`.)"""
 
     mask = "stops"
+    trains_by_default = True
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:
         b.note(f"training differs: {b.layer.class_name} changes nothing here")

@@ -66,6 +66,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     casts       whether floating inputs come in the type that the layer computes in; otherwise as they are
     kernels   variables that quantisation and LoRA change
     quantizations  the modes of quantisation in which it is exact
+    trains_by_default  whether Keras writes training=True at calls that said nothing of it; `predict` overrides it
     inert     options of this class that change nothing at inference
     last      the last family of Kerases that has the class
     examples  what the tests build and convert
@@ -75,6 +76,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: ClassVar[bool] = False
     arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_arguments: ClassVar[bool] = False
+    trains_by_default: ClassVar[bool] = False
     takes_strings: ClassVar[bool] = False
     casts: ClassVar[bool] = True
     mask: ClassVar[MaskRule] = "passes"

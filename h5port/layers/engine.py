@@ -222,7 +222,7 @@ def lower_call(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
 def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Arguments cast, the layer lowered, the mask rule applied."""
     layer = decode(b.layer, b.writer)
-    if kwargs.pop("training", None):
+    if kwargs.pop("training", None) and not layer.trains_by_default:
         raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
     if not layer.takes_strings and _has_strings([*args, *kwargs.values()]):
         raise refusal("unsupported-graph", f"strings reach a {b.layer.class_name}: h5port has no form of it for them")

@@ -37,6 +37,7 @@ class Resizing(Layer, frozen=True, kw_only=True):
     antialias: bool = False
     data_format: DataFormat = None
     mask = "stops"
+    trains_by_default = True
     inert = frozenset({"bounding_box_format"})
     examples = (
         example(on=(PIXELS,), height=3, width=9),
@@ -106,6 +107,7 @@ class CenterCrop(Layer, frozen=True, kw_only=True):
     width: int
     data_format: DataFormat = None
     mask = "stops"
+    trains_by_default = True
     inert = frozenset({"bounding_box_format"})
     examples = (
         example(on=(PIXELS,), height=4, width=3),
@@ -137,6 +139,7 @@ class RandomCrop(Layer, frozen=True, kw_only=True):
     width: int
     data_format: DataFormat = None
     mask = "stops"
+    trains_by_default = True
     inert = frozenset({"bounding_box_format", "factor"})
     examples = (
         example(on=(PIXELS,), height=4, width=3),
@@ -197,6 +200,7 @@ class AutoContrast(Layer, frozen=True, kw_only=True):
 
     value_range: tuple[float, float] = (0, 255)
     mask = "stops"
+    trains_by_default = True
     inert = frozenset({"bounding_box_format", "data_format", "factor"})
     examples = (example(on=(PIXELS,)), example(on=(PIXELS,), value_range=[0, 1]))
 

@@ -128,7 +128,7 @@ def keep(outcome: Outcome) -> None:
     else:
         description = json.loads((place / "description.json").read_text())
         description["containers"] = [case["container"]]
-    description |= {"id": f"failure-{place.parent.name}-{place.name}", "kind": "failure", "differs": outcome.text[:300]}
+    description |= {"id": f"failure-{case['id'].replace('/', '-')}", "kind": "failure", "differs": outcome.text[:300]}
     FAILURES.mkdir(exist_ok=True)
     (FAILURES / f"{description['id']}.json").write_text(json.dumps(description, indent=1) + "\n")
 

@@ -212,7 +212,7 @@ def in_common(b: Builder, x1: Any, x2: Any, rule: Rule = dtypes.same, *, numbers
     return one, two, dtype
 
 
-PAIR = (example(on=((5, 4), (5, 4))), example(on=((5, 4), (4,))))
+PAIR = (example(on=((5, 4), (5, 4))), example(on=((5, 4), (1, 4))))
 INTS_TOO = (*PAIR, example(on=((5, 4), (5, 4)), dtype="int32"))
 INT_PAIR = (example(on=((5, 4), (5, 4)), dtype="int32"), example(on=((5, 1), (5, 4)), dtype="int64"))
 
@@ -345,7 +345,7 @@ class IsIn(Operation, frozen=True, kw_only=True):
 class Where(Operation, frozen=True, kw_only=True):
     examples = (
         example(on=((5, 4), (5, 4), (5, 4)), dtype=("bool", "float32", "float32")),
-        example(on=((5, 1), (5, 4), (4,)), dtype=("bool", "int32", "float32")),
+        example(on=((5, 1), (5, 4), (1, 4)), dtype=("bool", "int32", "float32")),
     )
 
     def apply(self, b: Builder, condition: Any, x1: Any = None, x2: Any = None) -> Value:

@@ -69,10 +69,6 @@ def mean_over(x, *, dim, keepdim):
     return x.mean(dim, keepdim=keepdim)
 
 
-def sum_over(x, *, dim, keepdim):
-    return x.sum(dim, keepdim=keepdim)
-
-
 def product_over(x, *, dim, keepdim):
     return x.prod(dim, keepdim=keepdim)
 

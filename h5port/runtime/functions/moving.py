@@ -10,10 +10,6 @@ def ravel(x):
     return x.reshape(-1)
 
 
-def squeeze(x, *, dim):
-    return x.squeeze(dim)
-
-
 def broadcast_to(x, *, sizes):
     return x.broadcast_to(sizes)
 

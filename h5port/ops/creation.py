@@ -52,7 +52,7 @@ class FullLike(Operation, frozen=True, kw_only=True):
 class Full(Operation, frozen=True, kw_only=True):
     shape: int | list[int]
     dtype: str | None = None
-    examples = (example(on=((4,),), shape=[2, 3, 4], args=["x0"]),)
+    examples = (example(on=((4,),), shape=[2, 5, 4], args=["x0"]),)
 
     def apply(self, b: Builder, fill_value: Any) -> Value:
         (fill,) = tensors(b, fill_value)

@@ -135,7 +135,7 @@ class Squeeze(Operation, frozen=True, kw_only=True):
 @operation("BroadcastTo")
 class BroadcastTo(Operation, frozen=True, kw_only=True):
     shape: list[int]
-    examples = (example(on=((1, 4),), shape=[3, 5, 4]), example(on=((4,),), shape=[2, 3, 4]))
+    examples = (example(on=((1, 4),), shape=[5, 3, 4]), example(on=((4,),), shape=[2, 5, 4]))
 
     def apply(self, b: Builder, x: Any) -> Value:
         (x,) = tensors(b, x)

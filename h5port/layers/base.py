@@ -60,6 +60,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     mask      "passes": the input's mask goes on; "stops": the layer cannot handle one; "own": `lower` sets it
     arguments  the tensors that its call takes by position; all but the first come to `lower` by these names
+    is_function  whether it stands for a function: `lower` is given the list of the call's arguments as `x`, and its
+              keyword arguments, whatever they are called, as the dict `named`
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     takes_strings  whether its inputs may be strings
@@ -76,6 +78,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_mask: ClassVar[bool] = False
     arguments: ClassVar[tuple[str, ...]] = ("inputs",)
     takes_arguments: ClassVar[bool] = False
+    is_function: ClassVar[bool] = False
     trains_by_default: ClassVar[bool] = False
     takes_strings: ClassVar[bool] = False
     casts: ClassVar[bool] = True

@@ -226,6 +226,8 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         raise refusal("unsupported-graph", "the layer is called with training=True: its dropout stays on at inference")
     if not layer.takes_strings and _has_strings([*args, *kwargs.values()]):
         raise refusal("unsupported-graph", f"strings reach a {b.layer.class_name}: h5port has no form of it for them")
+    if layer.is_function:
+        return layer.lower(b, args, named=kwargs)
     if b.layer.is_operation:
         return layer.lower(b, *args, **kwargs)
     if layer.casts:

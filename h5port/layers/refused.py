@@ -11,4 +11,8 @@ REFUSED: dict[str, str] = {
     "FeatureSpace": "a model of its own kind over a dict of features, with no graph of calls to follow",
     "DenseFeatures": "it holds feature columns of TensorFlow, which only TensorFlow can run",
     "SequenceFeatures": "it holds feature columns of TensorFlow, which only TensorFlow can run",
+    **dict.fromkeys(
+        ("ClassMethod", "InstanceMethod", "InstanceProperty"),
+        "it calls a method of TensorFlow's ragged or sparse tensors, which torch has not",
+    ),
 }

@@ -40,7 +40,9 @@ HEAD = {
     "functools": {"partial"},
     "safetensors.torch": {"load_file"},
 }
-BUILTINS = frozenset("any enumerate float getattr isinstance len list range setattr slice sum super tuple zip".split())
+BUILTINS = frozenset(
+    "any enumerate float getattr int isinstance len list range setattr slice sum super tuple zip".split()
+)
 
 
 def strange(text: str) -> list[str]:
@@ -291,7 +293,7 @@ def test_a_name_that_is_no_unicode_text_is_refused_or_harmless(name: str, tmp_pa
 
 # ---- names and liveness of values
 
-ARITY = {"tanh": 1, "sparsemax": 1, "add": 2, "subtract": 2, "multiply": 2, "highway": 3}
+ARITY = {"tanh": 1, "sparse_plus": 1, "add": 2, "subtract": 2, "multiply": 2, "highway": 3}
 RISKY = ["relu", "relu_2", "relu_2_2", "add", "add_2", "load", "x_2"]
 
 
@@ -313,10 +315,10 @@ def programs(draw: st.DrawFn) -> Program:
 
 
 def both_alive(a: str, b: str) -> Program:
-    """a = tanh(x), b = sparsemax(a), and an output that reads both."""
+    """a = tanh(x), b = sparse_plus(a), and an output that reads both."""
     calls = (
         CallSpec(target="tanh", inputs=("x",), outputs=(a,)),
-        CallSpec(target="sparsemax", inputs=(a,), outputs=(b,)),
+        CallSpec(target="sparse_plus", inputs=(a,), outputs=(b,)),
         CallSpec(target="highway", inputs=(a, b, a), outputs=("end",)),
     )
     values = {n: ValueSpec(shape=(None, 3), role="input" if n == "x" else "") for n in ("x", a, b, "end")}
@@ -336,7 +338,7 @@ def assert_computes_the_same(program: Program) -> None:
         assert torch.equal(mine, theirs), text
 
 
-@pytest.mark.parametrize("a", ["relu", "add", "sparsemax"])
+@pytest.mark.parametrize("a", ["relu", "add", "sparse_plus"])
 @pytest.mark.parametrize("suffix", ["_2", "_3", "_2_2"])
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_value_named_like_a_function_is_not_taken_for_its_neighbour(a: str, suffix: str, turned: bool) -> None:
@@ -432,7 +434,7 @@ FUNCTIONS = [
     ("reshape", {"dims": [3, 1]}),
     ("softmax", {"dim": -1}),
     ("flatten", {}),
-    ("sparsemax", {}),
+    ("sparse_plus", {}),
 ]
 
 
@@ -457,14 +459,14 @@ def test_a_function_is_printed_with_its_arguments(name: str, args: dict[str, Any
 def test_the_keys_of_inputs_and_outputs_are_nothing_but_text(key: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     program = msgspec.structs.replace(
-        net(CallSpec(target="sparsemax", inputs=("x",), outputs=("y",))), inputs={key: "x"}, outputs={key: ["y"]}
+        net(CallSpec(target="sparse_plus", inputs=("x",), outputs=("y",))), inputs={key: "x"}, outputs={key: ["y"]}
     )
     text = print_model(program)
     assert text.isascii()
     assert strange(text) == []
     (tmp_path / "model.py").write_text(text, encoding="utf-8")
     result = imported(tmp_path / "model.py").Net()({key: torch.tensor([[5.0, 0.0, 0.0]])})
-    assert {k: [t.tolist() for t in v] for k, v in result.items()} == {key: [[[1.0, 0.0, 0.0]]]}
+    assert {k: [t.tolist() for t in v] for k, v in result.items()} == {key: [[[5.0, 0.25, 0.25]]]}
 
 
 @pytest.mark.parametrize("words", [*CODE, *TEXT])
@@ -477,5 +479,5 @@ def test_comments_and_docstrings_are_nothing_but_words(words: str) -> None:
 
 
 def test_the_same_program_is_printed_the_same() -> None:
-    program = net(CallSpec(target="sparsemax", inputs=("x",), outputs=("y",)))
+    program = net(CallSpec(target="sparse_plus", inputs=("x",), outputs=("y",)))
     assert print_model(program) == print_model(program)

@@ -93,6 +93,10 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
         """The layer's own variables, in the order in which Keras creates them."""
         return iter(())
 
+    def mixes_rows(self) -> bool:
+        """Whether what it gives for a row of the batch depends on the other rows, at inference too."""
+        return False
+
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         """Wrapped layers: their label below this one, their attribute in path stores, their config."""
         activation = getattr(self, "activation", None)

@@ -45,6 +45,9 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
         example(on=((2, 3, 2, 5, 6, 4),)),
     )
 
+    def mixes_rows(self) -> bool:
+        return self.mode == 2
+
     def variables(self, writer: Writer) -> Iterator[Variable]:
         if has_short_names(writer):
             yield from (

@@ -46,7 +46,8 @@ class Pooling(Layer, frozen=True, kw_only=True):
     def _pool(self, b: Builder, x: Value, shape: Shape, size: list[int], stride: list[int]) -> Value:
         """torch's own module where its padding, alike on both sides, is Keras'."""
         if self.padding == "same" and b.rule("same_padding") == "half":
-            counted = self.kind == "average" and b.rule("average_pooling_padding") == "counted"
+            flat = self.kind == "average" and self.axes < 3  # the backend's pool3d never counted it
+            counted = flat and b.rule("average_pooling_padding") == "counted"
             function = f"{self.kind}_pool_same_half" + ("_counted" if counted else "")
             return b.call(function, x, shape=shape, size=size, stride=stride)
         args: dict[str, Any] = {"kernel_size": one_or_all(size), "stride": one_or_all(stride)}

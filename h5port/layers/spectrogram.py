@@ -169,6 +169,10 @@ class MelSpectrogram(Layer, frozen=True, kw_only=True):
         ),
     )
 
+    def mixes_rows(self) -> bool:
+        """`top_db` counts from the loudest of the whole batch."""
+        return self.power_to_db
+
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         size = self.sequence_length or self.fft_length
         if not 1 <= size <= self.fft_length or self.sequence_stride < 1 or self.num_mel_bins < 1 or x.rank != 2:

@@ -191,6 +191,12 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Any:
         if not isinstance(x, Value):
             raise refusal("unsupported-graph", "TimeDistributed on several inputs")
+        for inner in _layers_in(self.layer):
+            if inner.model is None and decode(inner, b.writer).mixes_rows():
+                raise refusal(
+                    "unsupported-graph",
+                    f"a {inner.class_name} inside TimeDistributed: what it gives for a step depends on the other rows",
+                )
         rule = b.rule("time_distributed_mask" if x.dim(0) is None else "time_distributed_mask_with_batch")
         inner_mask = self._inner_mask(b, x, rule)
         flat = b.call("join_batch_and_time", x, shape=(None, *x.known_shape[2:])).with_mask(inner_mask)
@@ -221,6 +227,15 @@ class TimeDistributed(Layer, frozen=True, kw_only=True):
     def _split(self, b: Builder, y: Value, like: Value) -> Value:
         shape = (like.dim(0), like.dim(1), *y.known_shape[1:])
         return b.call("split_batch_and_time", y, like, shape=shape, dtype=y.dtype)
+
+
+def _layers_in(config: LayerConfig) -> Iterator[LayerConfig]:
+    """The layer and, of a nested model, all layers in it."""
+    yield config
+    if config.model is not None:
+        for inner in config.model.layers.values():
+            if not inner.is_operation:
+                yield from _layers_in(inner)
 
 
 def _any_of_step(b: Builder, mask: Value | None) -> Value | None:

@@ -150,6 +150,11 @@ WRONG: list[tuple[tuple[Entry, ...], str, str]] = [
     ((("RNN", {"cell": ("Dense", {"units": 5})}),), "unknown-layer", "Dense"),
     ((("RNN", {"cell": ("AttentionCell", {"units": 5})}),), "unknown-layer", "AttentionCell"),
     ((("TimeDistributed", {"layer": ("Capsule", {})}),), "unknown-layer", "Capsule"),
+    (
+        (("TimeDistributed", {"layer": ("MelSpectrogram", {"fft_length": 16, "sequence_stride": 8})}),),
+        "unsupported-graph",
+        "MelSpectrogram",
+    ),
 ]
 
 

@@ -10,7 +10,10 @@ def determinant(x):
 
 
 def log_determinant(x):
-    return torch.logdet(x)
+    """By the Cholesky factor of the lower triangle, as TensorFlow does; NaN where that is not positive definite."""
+    factor, failed = torch.linalg.cholesky_ex(x)
+    found = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.where(failed > 0, float("nan"), found)
 
 
 def inverse(x):

@@ -124,7 +124,10 @@ class Squeeze(Operation, frozen=True, kw_only=True):
 
     def apply(self, b: Builder, x: Any) -> Value:
         (x,) = tensors(b, x)
-        # sizes that the file does not tell are not 1: a model that is right for all of them has only this meaning
+        if self.axis is None and None in x.known_shape[1:]:
+            raise refusal("unsupported-graph", "ops.squeeze of all axes of size 1, where the file does not tell sizes")
+        if self.axis is None and x.dim(0) is None:
+            b.note("ops.squeeze of all axes: Keras drops the batch, too, where it is 1; here it is kept")
         single = [i for i, n in enumerate(x.known_shape) if n == 1]
         axes = single if self.axis is None else axes_of(self.axis, x.rank)
         if any(x.dim(a) not in (1, None) for a in axes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from h5port.errors import refusal
 from h5port.layers import activations
@@ -53,6 +53,9 @@ class Spatial(Layer, frozen=True, kw_only=True):
         if missing < 0:
             return self._batched(b, x)
         y = self._convolve(b, channels_to_front(b, x, self.data_format))
+        alike = self.use_bias and self.data_format == "channels_first" and y.dim(1) == y.dim(-1)
+        if alike and b.rule("bias_by_shape"):
+            b.note("on TensorFlow, this Keras adds the bias to the last axis by mistake; here, to the channels")
         return activations.use(b, self.activation, channels_back(b, y, self.data_format))
 
     def _batched(self, b: Builder, x: Value) -> Value:
@@ -147,6 +150,7 @@ class Conv1D(Convolution, frozen=True, kw_only=True):
 @declares("Conv2D")
 class Conv2D(Convolution, frozen=True, kw_only=True):
     axes = 2
+    padding: Literal["valid", "same", "full"] = "valid"
     examples = (
         example(on=((7, 6, 4),), filters=5, kernel_size=[3, 2], activation="relu"),
         example(on=((7, 6, 4),), filters=5, kernel_size=[3, 2], strides=[2, 3], padding="same", use_bias=False),
@@ -158,6 +162,7 @@ class Conv2D(Convolution, frozen=True, kw_only=True):
 @declares("Conv3D")
 class Conv3D(Convolution, frozen=True, kw_only=True):
     axes = 3
+    padding: Literal["valid", "same", "full"] = "valid"
     examples = (
         example(on=((5, 7, 6, 4),), filters=5, kernel_size=[3, 2, 1]),
         example(on=((5, 7, 6, 4),), filters=5, kernel_size=[3, 2, 1], strides=[1, 2, 3], padding="same"),
@@ -194,7 +199,7 @@ def convolve(
     """torch's convolution with Keras' padding. x (N, C, ...), kernel (out, C / groups, ...)."""
     out, per_group, *taps = kernel.shape
     widths = [(n - 1) * rate + 1 for n, rate in zip(taps, dilation, strict=True)]
-    half = padding == "same" and _pads_half(b, widths, strides)
+    half = padding == "same" and pads_half(b, widths, strides)
     match padding:
         case "causal":
             wide = padded(b, x, [(n - 1, 0) for n in widths])
@@ -230,7 +235,7 @@ def convolve(
     return y
 
 
-def _pads_half(b: Builder, widths: Sequence[int], strides: Sequence[int]) -> bool:
+def pads_half(b: Builder, widths: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether padding "same" adds half a window on both sides, and that is another place than TensorFlow's."""
     differs = any(n > 1 and (n % 2 == 0 or step > 1) for n, step in zip(widths, strides, strict=True))
     return differs and b.rule("same_padding_3d" if len(widths) == 3 else "same_padding") == "half"

@@ -203,14 +203,40 @@ class Dropout(Layer, frozen=True, kw_only=True):
         return b.module("Dropout", p=self.rate)(x, shape=x.shape)
 
 
-@declares("SpatialDropout1D")
-class SpatialDropout1D(Layer, frozen=True, kw_only=True):
+class SpatialDropout(Layer, frozen=True, kw_only=True):
+    """Drops whole channels in training."""
+
+    axes: ClassVar[int]
     rate: float
     noise_shape: list[int | None] | None = None
-    examples = (example(rate=0.3),)
+    data_format: Literal["channels_last", "channels_first"] | None = None
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        return channels_first(b, x, lambda v: b.module("Dropout1d", p=self.rate)(v, shape=v.shape))
+        dropout = b.module(f"Dropout{self.axes}d", p=self.rate)
+        axis = 1 if self.data_format == "channels_first" else -1
+        return channels_first(b, x, lambda v: dropout(v, shape=v.shape), axis)
+
+
+@declares("SpatialDropout1D")
+class SpatialDropout1D(SpatialDropout, frozen=True, kw_only=True):
+    axes = 1
+    data_format: Literal["channels_last"] | None = None
+    examples = (example(rate=0.3),)
+
+
+@declares("SpatialDropout2D")
+class SpatialDropout2D(SpatialDropout, frozen=True, kw_only=True):
+    axes = 2
+    examples = (
+        example(on=((7, 6, 4),), rate=0.3),
+        example(on=((4, 7, 6),), rate=0.3, data_format="channels_first"),
+    )
+
+
+@declares("SpatialDropout3D")
+class SpatialDropout3D(SpatialDropout, frozen=True, kw_only=True):
+    axes = 3
+    examples = (example(on=((5, 7, 6, 4),), rate=0.3),)
 
 
 @declares("GaussianNoise")

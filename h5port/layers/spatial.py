@@ -40,6 +40,22 @@ def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 
             return -(-n // stride)
 
 
+def transposed_ends(
+    padding: str, width: int, stride: int, extra: int | None = None, longer: int | None = None
+) -> tuple[int, int]:
+    """One axis of a transposed convolution whose (dilated) kernel is `width` long: (what is cut before the result, its
+    length beyond (n - 1) * stride). `extra` is Keras' output_padding; `longer` is the length where it is told.
+
+    keras/src/backend/common/backend_utils.py of Keras 3.15, utils/conv_utils.py of tf_keras 2.21.
+    """
+    if longer is None:
+        usual = {"valid": max(width, stride), "same": stride, "full": 2 - width}
+        given = {"valid": width, "same": width % 2, "full": 2 - width}
+        longer = usual[padding] if extra is None else given[padding] + extra
+    fronts = {"valid": 0, "same": max(width - longer, 0) // 2, "full": width - 1}
+    return fronts[padding], longer
+
+
 # ---- the place of channels
 
 

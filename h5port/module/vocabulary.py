@@ -47,6 +47,7 @@ TYPED_SHIMS = frozenset(
     """Float8Linear KerasLSTM KerasGRU KerasRNN KerasConvLSTM Memory
     StdNorm SampleNorm BatchStatNorm VarianceScale LooseGroupNorm Standardize Weighted
     ShapedPReLU ParametricSoftplus SReLU
+    LocallyConnected SparselyConnected MaskedConnected
     EinsumDense DotScores ConcatScores AdditiveScores""".split()
 )
 

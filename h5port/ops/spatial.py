@@ -19,6 +19,7 @@ from h5port.layers.spatial import (
     length,
     numbers,
     padded_same,
+    transposed_ends,
 )
 from h5port.module.program import Shape
 from h5port.ops.operation import Operation, declare, floats, operation, tensors
@@ -200,7 +201,7 @@ class ConvTranspose(Convolving, frozen=True, kw_only=True):
             raise refusal("unsupported-graph", f"a kernel of the shape {list(kernel.known_shape)} over {axes} axes")
         extra = [None] * axes if self.output_padding is None else numbers(self.output_padding, axes, "padding", 0)
         rows = zip(taps, stride, dilation, extra, strict=True)
-        ends = [_transposed(self.padding, (k - 1) * d + 1, s, more) for k, s, d, more in rows]
+        ends = [transposed_ends(self.padding, (k - 1) * d + 1, s, more) for k, s, d, more in rows]
         sizes = [
             None if n is None else (n - 1) * s + longer
             for n, s, (_, longer) in zip(x.known_shape[2:], stride, ends, strict=True)
@@ -208,15 +209,6 @@ class ConvTranspose(Convolving, frozen=True, kw_only=True):
         args: dict[str, Any] = {"stride": stride, "dilation": dilation, "ends": [list(e) for e in ends]}
         y = b.call("convolve_back", x, kernel, shape=(x.dim(0), kernel.dim(-2), *sizes), **args)
         return channels_back(b, y, self.data_format)
-
-
-def _transposed(padding: Windows, wide: int, stride: int, extra: int | None) -> tuple[int, int]:
-    """(what is cut before the result, its length beyond (n - 1) * stride)."""
-    if padding == "valid":
-        longer = max(wide, stride) if extra is None else wide + extra
-        return 0, longer
-    longer = stride if extra is None else wide - 2 * (wide // 2) + extra
-    return max(wide - longer, 0) // 2, longer
 
 
 # ---- patches and blocks

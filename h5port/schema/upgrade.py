@@ -71,6 +71,7 @@ _KERAS1_CLASS: dict[str, dict[str, str]] = {
     "UpSampling1D": {"length": "size"},
     "Reshape": {"dims": "target_shape"},
     "Conv1D": {"input_dim": "", "input_length": ""},
+    "LocallyConnected1D": {"input_dim": "", "input_length": ""},
     "Activation": {"beta": ""},
     "PReLU": {"init": "alpha_initializer", "weights": ""},
     "ParametricSoftplus": {"weights": ""},

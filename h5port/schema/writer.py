@@ -155,6 +155,12 @@ RULES: dict[str, dict[str, Any]] = {
     "highway_variables": {"0.1": "pairs", "1.1": "weights first"},
     # layouts of stored variables
     "rnn_variables": {"0.1": "gates", "2.0": "joined"},
+    "depthwise_kernel": {"0.1": "depthwise_kernel", "3.0": "kernel"},
+    # whether TensorFlow's backend adds a bias to the last axis of what is as long there as the bias, wherever its
+    # channels are (add of src/backend/tensorflow/numpy.py); other backends do not
+    "bias_by_shape": {"0.1": False, "3.7": True},
+    # LocallyConnected1D: whether `data_format` has a meaning
+    "local_1d_format": {"0.1": "ignored", "tf-1.13": "kept"},
     "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
     # nested models have a node of their own from being built
     "nested_first_node": {"0.1": 1, "3.0": 0},

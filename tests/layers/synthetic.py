@@ -24,6 +24,7 @@ from h5port.layers.recurrent import Recurrent
 from h5port.layers.shaped_activations import ParametricSoftplus, PReLU, SReLU
 from h5port.layers.spatial import numbers
 from h5port.layers.text import TextVectorization
+from h5port.layers.transposed import Transposed
 from h5port.layers.wrappers import TimeDistributed
 from h5port.schema.bind import snake_case
 from h5port.schema.graph import LayerConfig, Model
@@ -228,7 +229,7 @@ def shape_of(layer: Layer, variable: Variable, x: Shape) -> tuple[int, ...]:
             open_sizes = tuple(x[a] for a in ([layer.axis] if isinstance(layer.axis, int) else layer.axis))
         case Conv1D() if variable.name == "W":  # Keras 1 from 1.1 on: (taps, 1, in, out)
             open_sizes = (*numbers(layer.kernel_size, 1, "kernel_size"), 1, x[-1], layer.filters)
-        case Convolution():
+        case Convolution() | Transposed():
             channels = x[1 if layer.data_format == "channels_first" else -1] or 0
             open_sizes = tuple(channels // layer.groups if n is None else n for n in variable.shape or ())
         case _:

@@ -38,6 +38,8 @@ WITHOUT_EXAMPLES = {
 WRITERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Dense", "Embedding", "PReLU"), (KERAS3, KERAS1)),
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), (KERAS3, KERAS1)),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), (KERAS3, KERAS2)),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (KERAS3, KERAS2)),
     "BatchNormalization": (KERAS3, KERAS1),
 }
 NOT_IN_KERAS1 = {"scale", "center", "groups", *(f"use_bias of {name}" for name in ("LSTM", "GRU", "SimpleRNN"))}
@@ -158,7 +160,26 @@ def written_cases() -> list[Case]:
         *(Case((("BatchNormalization", {"mode": mode}),), ((None, 4),), KERAS1) for mode in (1, 2)),
         *(Case(((n, {"units": 5, "implementation": 0}),), writer=KERAS1) for n in ("LSTM", "GRU", "SimpleRNN")),
         Case((("Conv1D", {"filters": 5, "kernel_size": [3]}),), writer=KERAS1, backend="theano"),
+        *keras1_cases(),
         *(Case((("Merge", {"mode": mode}),), ((None, 4), (None, 4)), KERAS1) for mode in merges),
+    ]
+
+
+def keras1_cases() -> list[Case]:
+    """Kernels as `dim_ordering` has the images; a transposed convolution is told its output's shape."""
+    window = {"filters": 5, "kernel_size": [3, 1]}
+    first = {"data_format": "channels_first"}
+    image, turned = ((None, 6, 7, 4),), ((None, 4, 6, 7),)
+    back = ("Conv2DTranspose", {**window, "strides": [2, 1], "padding": "same", "output_shape": [None, 12, 7, 5]})
+    forth = ("Conv2DTranspose", {**window, **first, "output_shape": [None, 5, 8, 7]})
+    separable = ("SeparableConv2D", {**window, "depth_multiplier": 2})
+    local = ("LocallyConnected2D", window)
+    return [
+        Case((back,), image, KERAS1, weights=((3, 1, 4, 5), (5,))),
+        Case((forth,), turned, KERAS1, "theano", weights=((5, 4, 3, 1), (5,))),
+        Case((separable,), image, KERAS1, weights=((3, 1, 4, 2), (1, 1, 8, 5), (5,))),
+        Case((with_options(separable, **first),), turned, KERAS1, weights=((2, 4, 3, 1), (5, 8, 1, 1), (5,))),
+        Case((with_options(local, **first),), turned, KERAS1, weights=((28, 12, 5), (4, 7, 5))),
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h5port.module.passes import drop_same_casts, drop_unread, simplify
+from h5port.module.passes import drop_same_casts, drop_unread, fold_padding, simplify
 from h5port.module.program import EFFECTS, CallSpec, ModuleSpec, Program, TensorSpec, ValueSpec, names_in
 
 MANY = settings(max_examples=40, deadline=None)
@@ -184,3 +184,46 @@ def test_a_cast_there_and_back_is_kept_because_it_rounds() -> None:
 def test_a_module_that_nobody_calls_stays_if_it_has_tensors(spec: ModuleSpec, stays: bool) -> None:
     program = chain(("relu", "x0", "y"), outputs=["y"], unused=spec)
     assert ("unused" in simplify(program).modules) == stays
+
+
+# ---- padding
+
+
+def padded_convolution(widths: list[int], calls: int = 1, outputs: tuple[str, ...] = ("y0",), **args: Any) -> Program:
+    """Zeros and a convolution that is called so many times, once on the padded value."""
+    module = ModuleSpec(type="Conv2d", args={"kernel_size": 3, **args}, tensors=TENSOR)
+    pad = CallSpec(target="pad_zeros", inputs=("x",), outputs=("wide",), args={"widths": widths})
+    others = [CallSpec(target="@conv", inputs=("x",), outputs=(f"y{i}",)) for i in range(1, calls)]
+    first = CallSpec(target="@conv", inputs=("wide",), outputs=("y0",))
+    values = {n: ValueSpec() for n in ("x", "wide", *(f"y{i}" for i in range(calls)))}
+    return Program(
+        name="m",
+        doc="",
+        inputs=["x"],
+        outputs=list(outputs),
+        modules={"conv": module},
+        calls=(pad, first, *others),
+        values=values,
+    )
+
+
+@pytest.mark.parametrize(("widths", "padding"), [([1, 1, 1, 1], 1), ([1, 1, 2, 2], [2, 1]), ([0, 0, 3, 3], [3, 0])])
+def test_zeros_alike_on_both_sides_go_into_the_convolution(widths: list[int], padding: Any) -> None:
+    program = simplify(padded_convolution(widths))
+    assert [c.target for c in program.calls] == ["@conv"]
+    assert program.calls[0].inputs == ("x",)
+    assert program.modules["conv"].args["padding"] == padding
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        padded_convolution([1, 2, 1, 1]),
+        padded_convolution([1, 1, 1, 1], calls=2, outputs=("y0", "y1")),
+        padded_convolution([1, 1, 1, 1], outputs=("y0", "wide")),
+        padded_convolution([1, 1, 1, 1], padding=2),
+    ],
+    ids=["other widths", "called twice", "read elsewhere", "padded already"],
+)
+def test_other_zeros_stay(program: Program) -> None:
+    assert fold_padding(program) == program

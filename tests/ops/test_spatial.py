@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from h5port.ops.spatial import _transposed
+from h5port.layers.spatial import transposed_ends
 
 torch: Any = pytest.importorskip("torch")
 
@@ -23,7 +23,7 @@ def test_convolve_back_is_the_adjoint_of_the_convolution(
     from h5port.runtime.functions.patches import convolve_back, convolve_by
 
     wide = (taps - 1) * dilation + 1
-    before, longer = _transposed(padding, wide, stride, None)
+    before, longer = transposed_ends(padding, wide, stride, None)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
     kernel = torch.randn(taps, 3, 4, generator=generator, dtype=torch.float64)

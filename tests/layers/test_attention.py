@@ -10,9 +10,10 @@ from synthetic import Entry, Shape, synthetic
 
 from h5port.errors import H5PortError
 from h5port.layers.catalogue import Lowered
-from h5port.runtime.build import FUNCTIONS
 
 torch = pytest.importorskip("torch")
+
+from h5port.runtime.build import FUNCTIONS  # noqa: E402
 
 SELF: tuple[tuple[int, ...], ...] = ((4, 2, 3), (2, 3), (4, 2, 3), (2, 3), (4, 2, 3), (2, 3), (2, 3, 4), (4,))
 HEADS: Entry = ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3})

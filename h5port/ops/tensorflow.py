@@ -14,7 +14,8 @@ from h5port.errors import refusal
 from h5port.layers.base import Layer, declares
 from h5port.layers.builder import Builder
 from h5port.ops.operation import values_in
-from h5port.ops.tensorflow_functions import FUNCTIONS, RAW, Row, floats_only, run
+from h5port.ops.tensorflow_functions import floats_only, run
+from h5port.ops.tensorflow_tables import FUNCTIONS, RAW, Row
 from h5port.schema.graph import Constant
 
 # Arguments of functions that say nothing of the numbers.

@@ -1,7 +1,6 @@
-"""What the functions of TensorFlow mean that tf.keras keeps as layers: rows and small functions.
+"""Functions of TensorFlow that are more than one operation of Keras 3; their parameters are TensorFlow's own.
 
-A row names the operation of Keras 3 that computes the same. A function's parameters are TensorFlow's own. Sources: the
-signatures and the documentation of TensorFlow 2.21, those of `compat.v1` beside them.
+Sources: the signatures and the documentation of TensorFlow 2.21, those of `compat.v1` beside them.
 """
 
 from __future__ import annotations
@@ -19,25 +18,6 @@ from h5port.ops.operation import axis_of, broadcast_shape, is_number, tensors, v
 from h5port.schema.graph import SliceValue
 
 FLOATS = ("float32", "float64")
-
-
-class Row(msgspec.Struct, frozen=True):
-    """operation  of h5port/ops, by its class name in Keras 3
-    tensors    TensorFlow's names of the tensors, in the order in which the operation takes them
-    options    those of the other arguments: "axis", or "perm=axes" where the operation calls it otherwise
-    fixed      options of the operation that TensorFlow has no argument for, or another default
-    floats     whether whole numbers mean something else to TensorFlow, and are refused
-    """
-
-    operation: str
-    tensors: str = "x"
-    options: str = ""
-    fixed: dict[str, Any] = {}
-    floats: bool = False
-
-    def renamed(self) -> dict[str, str]:
-        pairs = (o.partition("=") for o in self.options.split())
-        return {given: ours or given for given, _, ours in pairs}
 
 
 def run(b: Builder, operation: str, *args: Any, **options: Any) -> Any:
@@ -65,7 +45,7 @@ def floats_only(b: Builder, *given: Any) -> None:
 # ---- elements
 
 
-def _binary(function: str) -> Callable[..., Value]:
+def binary(function: str) -> Callable[..., Value]:
     def apply(b: Builder, x: Any, y: Any) -> Value:
         x, y = same_type(b, x, y)
         return b.call(function, x, y, shape=broadcast_shape(x, y))
@@ -73,7 +53,7 @@ def _binary(function: str) -> Callable[..., Value]:
     return apply
 
 
-def _unary(function: str) -> Callable[..., Value]:
+def unary(function: str) -> Callable[..., Value]:
     def apply(b: Builder, x: Any) -> Value:
         floats_only(b, x)
         return b.call(function, x, shape=x.shape)
@@ -111,7 +91,7 @@ def silu(b: Builder, features: Any, beta: float = 1.0) -> Any:
 # ---- reductions
 
 
-def _running(how: str) -> Callable[..., Value]:
+def running(how: str) -> Callable[..., Value]:
     def apply(b: Builder, x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Value:
         dim = axis_of(axis, x.rank)
         return b.call("running", x, shape=x.shape, dim=dim, how=how, exclusive=exclusive, reverse=reverse)
@@ -119,7 +99,7 @@ def _running(how: str) -> Callable[..., Value]:
     return apply
 
 
-def _place(operation: str) -> Callable[..., Value]:
+def place(operation: str) -> Callable[..., Value]:
     def apply(
         b: Builder, input: Any, axis: int | None = None, output_type: str = "int64", dimension: int | None = None
     ) -> Value:
@@ -378,258 +358,3 @@ def add_n(b: Builder, inputs: Any) -> Any:
     for other in inputs[1:]:
         total = run(b, "Add", total, other)
     return total
-
-
-_REDUCE = "axis keepdims reduction_indices=axis keep_dims=keepdims"
-_UNARY = {
-    "math.abs": "Absolute",
-    "math.acos": "Arccos",
-    "math.acosh": "Arccosh",
-    "math.asin": "Arcsin",
-    "math.asinh": "Arcsinh",
-    "math.atan": "Arctan",
-    "math.atanh": "Arctanh",
-    "math.ceil": "Ceil",
-    "math.cos": "Cos",
-    "math.cosh": "Cosh",
-    "math.erf": "Erf",
-    "math.erfc": "Erfc",
-    "math.erfinv": "Erfinv",
-    "math.exp": "Exp",
-    "math.expm1": "Expm1",
-    "math.floor": "Floor",
-    "math.is_finite": "Isfinite",
-    "math.is_inf": "Isinf",
-    "math.is_nan": "Isnan",
-    "math.log": "Log",
-    "math.log1p": "Log1p",
-    "math.log_sigmoid": "LogSigmoid",
-    "math.logical_not": "LogicalNot",
-    "math.negative": "Negative",
-    "math.reciprocal": "Reciprocal",
-    "math.rint": "Round",
-    "math.round": "Round",
-    "math.rsqrt": "Rsqrt",
-    "math.sigmoid": "Sigmoid",
-    "math.sign": "Sign",
-    "math.sin": "Sin",
-    "math.sinh": "Sinh",
-    "math.sqrt": "Sqrt",
-    "math.square": "Square",
-    "math.tan": "Tan",
-    "math.tanh": "Tanh",
-}
-_BINARY = {
-    "__operators__.add": "Add",
-    "__operators__.eq": "Equal",
-    "__operators__.ne": "NotEqual",
-    "math.add": "Add",
-    "math.divide": "TrueDivide",
-    "math.divide_no_nan": "DivideNoNan",
-    "math.equal": "Equal",
-    "math.floordiv": "FloorDivide",
-    "floor_div": "FloorDivide",
-    "math.floormod": "Mod",
-    "math.greater": "Greater",
-    "math.greater_equal": "GreaterEqual",
-    "math.less": "Less",
-    "math.less_equal": "LessEqual",
-    "math.logical_and": "LogicalAnd",
-    "math.logical_or": "LogicalOr",
-    "math.logical_xor": "LogicalXor",
-    "math.maximum": "Maximum",
-    "math.minimum": "Minimum",
-    "math.multiply": "Multiply",
-    "math.not_equal": "NotEqual",
-    "math.pow": "Power",
-    "math.subtract": "Subtract",
-    "math.truediv": "TrueDivide",
-}
-_DIVIDING = {"math.divide", "math.divide_no_nan", "math.truediv", "math.pow"}
-
-# Name of the function, without "compat.v1." -> what it means. Names that say where a function comes from twice
-# ("math.abs", "abs") stand under the one that TensorFlow writes.
-FUNCTIONS: dict[str, Row | Callable[..., Any]] = {
-    **{name: Row(operation, floats=name not in ("math.abs", "math.logical_not")) for name, operation in _UNARY.items()},
-    "math.logical_not": Row("LogicalNot"),
-    "math.negative": Row("Negative"),
-    "math.sign": Row("Sign"),
-    "math.square": Row("Square"),
-    "math.abs": Row("Absolute"),
-    "math.softplus": Row("Softplus", "features", floats=True),
-    "math.digamma": _unary("digamma"),
-    "math.lgamma": _unary("lgamma"),
-    "identity": Row("Copy", "input"),
-    "stop_gradient": Row("StopGradient", "input"),
-    "cast": cast,
-    "clip_by_value": Row("Clip", "t", "clip_value_min=x_min clip_value_max=x_max"),
-    **{name: Row(operation, "x y", floats=name in _DIVIDING) for name, operation in _BINARY.items()},
-    "math.atan2": Row("Arctan2", "y x", floats=True),
-    "math.squared_difference": _binary("squared_difference"),
-    "math.multiply_no_nan": _binary("multiply_no_nan"),
-    "math.add_n": add_n,
-    "where": Row("Where", "condition x y"),
-    "nn.bias_add": bias_add,
-    "nn.crelu": crelu,
-    "nn.elu": Row("Elu", "features"),
-    "nn.gelu": Row("Gelu", "features", "approximate", {"approximate": False}),
-    "nn.leaky_relu": leaky_relu,
-    "nn.log_softmax": Row("LogSoftmax", "logits", "axis"),
-    "nn.relu": Row("Relu", "features"),
-    "nn.relu6": Row("Relu6", "features"),
-    "nn.selu": Row("Selu", "features"),
-    "nn.silu": silu,
-    "nn.softmax": Row("Softmax", "logits", "axis"),
-    "nn.softsign": Row("Softsign", "features"),
-    "math.l2_normalize": l2_normalize,
-    "math.reduce_all": Row("All", "input_tensor", _REDUCE),
-    "math.reduce_any": Row("Any", "input_tensor", _REDUCE),
-    "math.reduce_logsumexp": Row("Logsumexp", "input_tensor", _REDUCE, floats=True),
-    "math.reduce_max": Row("Max", "input_tensor", _REDUCE),
-    "math.reduce_mean": Row("Mean", "input_tensor", _REDUCE, floats=True),
-    "math.reduce_min": Row("Min", "input_tensor", _REDUCE),
-    "math.reduce_prod": Row("Prod", "input_tensor", _REDUCE, floats=True),
-    "math.reduce_std": Row("Std", "input_tensor", _REDUCE, floats=True),
-    "math.reduce_sum": Row("Sum", "input_tensor", _REDUCE),
-    "math.reduce_variance": Row("Var", "input_tensor", _REDUCE, floats=True),
-    "math.argmax": _place("Argmax"),
-    "math.argmin": _place("Argmin"),
-    "math.cumsum": _running("sum"),
-    "math.cumprod": _running("product"),
-    "norm": norm,
-    "sort": sort,
-    "argsort": argsort,
-    "broadcast_to": Row("BroadcastTo", "input", "shape"),
-    "concat": Row("Concatenate", "values", "axis"),
-    "expand_dims": Row("ExpandDims", "input", "axis dim=axis"),
-    "repeat": Row("Repeat", "input", "repeats axis"),
-    "reshape": reshape,
-    "reverse": Row("Flip", "tensor", "axis"),
-    "roll": Row("Roll", "input", "shift axis"),
-    "shape": shape,
-    "split": split,
-    "squeeze": Row("Squeeze", "input", "axis squeeze_dims=axis"),
-    "stack": Row("Stack", "values", "axis"),
-    "tile": Row("Tile", "input", "multiples=repeats"),
-    "transpose": transpose,
-    "unstack": Row("Unstack", "value", "num axis"),
-    "nn.depth_to_space": Row("DepthToSpace", "input", "block_size"),
-    "nn.space_to_depth": Row("SpaceToDepth", "input", "block_size"),
-    "pad": pad,
-    "gather": gather,
-    "one_hot": one_hot,
-    "__operators__.getitem": getitem,
-    "strided_slice": strided_slice,
-    "linalg.matmul": matmul,
-    "tensordot": tensordot,
-    "image.adjust_brightness": adjust_brightness,
-    "image.adjust_contrast": adjust_contrast,
-    "image.central_crop": central_crop,
-    "image.crop_to_bounding_box": crop_to_bounding_box,
-    "image.flip_left_right": Row("Flip", "image", "", {"axis": -2}),
-    "image.flip_up_down": Row("Flip", "image", "", {"axis": -3}),
-    "image.pad_to_bounding_box": pad_to_bounding_box,
-    "image.per_image_standardization": per_image_standardization,
-    "image.resize": resize_images,
-    "image.rgb_to_grayscale": Row("RGBToGrayscale", "images", floats=True),
-    "image.rot90": rotate_by_quarters,
-    "raw_ops.ResizeBilinear": resize_bilinear,
-}
-
-# Operations of TensorFlow's graphs -> (function above, its names of the inputs; "*" for all of them but those that
-# follow, its names of the attributes).
-RAW: dict[str, tuple[str, str, str]] = {
-    **{
-        raw: (f"math.{name}", "x y", "")
-        for raw, name in {
-            "Add": "add",
-            "AddV2": "add",
-            "Sub": "subtract",
-            "Mul": "multiply",
-            "RealDiv": "truediv",
-            "Maximum": "maximum",
-            "Minimum": "minimum",
-            "Pow": "pow",
-            "SquaredDifference": "squared_difference",
-            "Greater": "greater",
-            "GreaterEqual": "greater_equal",
-            "Less": "less",
-            "LessEqual": "less_equal",
-            "Equal": "equal",
-            "NotEqual": "not_equal",
-            "LogicalAnd": "logical_and",
-            "LogicalOr": "logical_or",
-            "FloorDiv": "floordiv",
-            "FloorMod": "floormod",
-        }.items()
-    },
-    **{
-        raw: (f"math.{name}", "x", "")
-        for raw, name in {
-            "Abs": "abs",
-            "Neg": "negative",
-            "Exp": "exp",
-            "Log": "log",
-            "Log1p": "log1p",
-            "Sqrt": "sqrt",
-            "Rsqrt": "rsqrt",
-            "Square": "square",
-            "Sign": "sign",
-            "Floor": "floor",
-            "Ceil": "ceil",
-            "Round": "round",
-            "Sin": "sin",
-            "Cos": "cos",
-            "Tanh": "tanh",
-            "Sigmoid": "sigmoid",
-            "Erf": "erf",
-            "LogicalNot": "logical_not",
-        }.items()
-    },
-    "Softplus": ("math.softplus", "features", ""),
-    "Relu": ("nn.relu", "features", ""),
-    "Relu6": ("nn.relu6", "features", ""),
-    "Elu": ("nn.elu", "features", ""),
-    "Selu": ("nn.selu", "features", ""),
-    "LeakyRelu": ("nn.leaky_relu", "features", "alpha"),
-    "Softsign": ("nn.softsign", "features", ""),
-    "Softmax": ("nn.softmax", "logits", ""),
-    "LogSoftmax": ("nn.log_softmax", "logits", ""),
-    "BiasAdd": ("nn.bias_add", "value bias", "data_format"),
-    "Identity": ("identity", "input", ""),
-    "StopGradient": ("stop_gradient", "input", ""),
-    "Cast": ("cast", "x", "DstT=dtype"),
-    **{
-        raw: (f"math.reduce_{name}", "input_tensor axis", "keep_dims=keepdims")
-        for raw, name in {"Sum": "sum", "Mean": "mean", "Max": "max", "Min": "min", "Prod": "prod"}.items()
-    },
-    "All": ("math.reduce_all", "input_tensor axis", "keep_dims=keepdims"),
-    "Any": ("math.reduce_any", "input_tensor axis", "keep_dims=keepdims"),
-    "ArgMax": ("math.argmax", "input axis", "output_type"),
-    "ArgMin": ("math.argmin", "input axis", "output_type"),
-    "Cumsum": ("math.cumsum", "x axis", "exclusive reverse"),
-    "Reshape": ("reshape", "tensor shape", ""),
-    "Transpose": ("transpose", "a perm", ""),
-    "ExpandDims": ("expand_dims", "input axis", ""),
-    "Squeeze": ("squeeze", "input", "squeeze_dims"),
-    "ConcatV2": ("concat", "*values axis", ""),
-    "Pack": ("stack", "*values", "axis"),
-    "Unpack": ("unstack", "value", "num axis"),
-    "Split": ("split", "axis value", "num_split=num_or_size_splits"),
-    "SplitV": ("split", "value num_or_size_splits axis", ""),
-    "Tile": ("tile", "input multiples", ""),
-    "Pad": ("pad", "tensor paddings", ""),
-    "PadV2": ("pad", "tensor paddings constant_values", ""),
-    "ReverseV2": ("reverse", "tensor axis", ""),
-    "GatherV2": ("gather", "params indices axis", "batch_dims"),
-    "StridedSlice": (
-        "strided_slice",
-        "input_ begin end strides",
-        "begin_mask end_mask ellipsis_mask new_axis_mask shrink_axis_mask",
-    ),
-    "Shape": ("shape", "input", "out_type"),
-    "MatMul": ("linalg.matmul", "a b", "transpose_a transpose_b"),
-    "BatchMatMulV2": ("linalg.matmul", "a b", "adj_x=adjoint_a adj_y=adjoint_b"),
-    "SelectV2": ("where", "condition x y", ""),
-    "ResizeBilinear": ("raw_ops.ResizeBilinear", "images size", "align_corners half_pixel_centers"),
-}

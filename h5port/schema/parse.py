@@ -14,7 +14,9 @@ import msgspec
 
 from h5port.errors import refusal
 from h5port.schema import upgrade
-from h5port.schema.graph import Argument, Call, Constant, LayerConfig, Model, Ref, SliceValue, refs
+from h5port.schema.graph import Argument, Call, LayerConfig, Model, Ref, SliceValue, refs
+from h5port.schema.nodes import ends, node_of
+from h5port.schema.policy import dtype_and_mode
 from h5port.schema.writer import FAMILIES, Writer
 
 _MODEL_CLASSES = ("Sequential", "Functional", "Graph")
@@ -90,7 +92,7 @@ class _Parser:
             inside = f"{place}.config" if self.generation else place
             options = {k: self._children(v, f"{inside}.{k}") for k, v in options.items()}
         own = raw if isinstance(raw, dict) else {}
-        dtype, quantization = _dtype(own.get("dtype"))
+        dtype, quantization = dtype_and_mode(own.get("dtype"))
         result = LayerConfig(
             class_name=upgrade.class_name(class_name),
             name=str(name or entry.get("name_", None) or self._name(entry, own, class_name)),
@@ -285,8 +287,7 @@ class _Parser:
                 raise refusal("bad-config", f"two layers are called {layer.name!r}", file=place)
             layers[layer.name] = layer
             nodes[layer.name] = [
-                self._node(n, names, f"{place}.inbound_nodes[{k}]")
-                for k, n in enumerate(entry.get("inbound_nodes") or [])
+                node_of(n, names, keras3=self.generation == 3) for k, n in enumerate(entry.get("inbound_nodes") or [])
             ]
         rank = self._node_ranks(layers, nodes)
 
@@ -299,7 +300,10 @@ class _Parser:
             if layers[n].class_name != "InputLayer"
             for k, (args, kwargs) in enumerate(of)
         ]
-        inputs, outputs = (resolve(self._ends(own[key], names), True) for key in ("input_layers", "output_layers"))
+        inputs, outputs = (
+            resolve(ends(own[key], names, keras3=self.generation == 3), True)
+            for key in ("input_layers", "output_layers")
+        )
         return Model(
             name=name,
             class_name="Functional",
@@ -350,61 +354,6 @@ class _Parser:
             return int(call)
 
         return rank
-
-    def _ends(self, value: Any, names: set[str]) -> Argument:
-        """`input_layers` or `output_layers`: a triple, a list of them, or a dict; a list of one means that one."""
-        found = self._argument(value, names)
-        leaves = list(_leaves(found))
-        if not leaves or not all(isinstance(leaf, Ref) for leaf in leaves):
-            raise refusal("bad-config", f"the inputs or outputs of a model are {value!r}, which names no layers of it")
-        return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Ref) else found
-
-    def _node(self, node: Any, names: set[str], place: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """One entry of inbound_nodes -> positional arguments and keyword arguments."""
-        if isinstance(node, dict) and "args" in node and "kwargs" in node:
-            return tuple(self._argument(a, names) for a in node["args"]), {
-                k: self._argument(v, names) for k, v in node["kwargs"].items()
-            }
-        if isinstance(node, dict):  # a layer that is called on a dict of tensors
-            return ({k: self._argument(v, names) for k, v in node.items()},), {}
-        if node and isinstance(node[0], str):  # one reference, not wrapped
-            node = [node]
-        kwargs: dict[str, Any] = {}
-        args = []
-        for ref in node:
-            if len(ref) > 3 and isinstance(ref[3], dict):
-                kwargs = {k: self._argument(v, names) for k, v in ref[3].items()}
-            args.append(Constant(ref[2]) if _is_constant(ref) else Ref(ref[0], ref[1], ref[2]))
-        return (args[0] if len(args) == 1 else args,), kwargs
-
-    def _argument(self, value: Any, names: set[str]) -> Argument:
-        if self.generation == 3 and isinstance(value, dict) and "class_name" in value:
-            return self._keras3_value(value, names)
-        if _is_reference(value, names):
-            return Ref(value[0], value[1], value[2])
-        if isinstance(value, list):
-            return [self._argument(v, names) for v in value]
-        if isinstance(value, dict):
-            return {k: self._argument(v, names) for k, v in value.items()}
-        return value
-
-    def _keras3_value(self, value: dict[str, Any], names: set[str]) -> Argument:
-        config = value.get("config")
-        match value["class_name"]:
-            case "__keras_tensor__":
-                layer, node, tensor = config["keras_history"]  # type: ignore[index]
-                return Ref(layer, node, tensor)
-            case "__tensor__" | "__numpy__":
-                return Constant(config["value"], config.get("dtype"))  # type: ignore[index, union-attr]
-            case "__slice__":
-                parts = [self._argument(config[k], names) for k in ("start", "stop", "step")]  # type: ignore[index]
-                return SliceValue(*parts)
-            case "__ellipsis__":
-                return ...
-            case "__lambda__":
-                raise refusal("lambda", "a Python function among the arguments of a call; it is not executed")
-            case _:
-                return value
 
     def _graph(self, name: str, own: dict[str, Any], base: str, trainable: bool) -> Model:
         """The Graph model of Keras 0 and 1.0: named nodes, each with its inputs and how they are merged."""
@@ -496,32 +445,6 @@ def _is_model(class_name: str, raw: Any) -> bool:
     )
 
 
-# Policies that name a dtype, or a mode of quantisation and the dtype that it started from.
-_POLICIES = frozenset(
-    """Policy PolicyV1 DTypePolicy FloatDTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy Int4DTypePolicy
-    GPTQDTypePolicy AWQDTypePolicy""".split()
-)
-
-
-def _dtype(value: Any) -> tuple[str | None, str | None]:
-    """The name of a dtype or policy, and the mode of quantisation."""
-    if isinstance(value, dict) and value.get("class_name") == "DTypePolicyMap":
-        config = value.get("config") or {}
-        if config.get("policy_map"):
-            raise refusal("unsupported-option", "a DTypePolicyMap that gives inner layers policies of their own")
-        return _dtype(config.get("default_policy"))
-    if isinstance(value, dict):
-        config = value.get("config") or {}
-        if value.get("class_name", "DTypePolicy") not in _POLICIES:
-            raise refusal("unsupported-option", f"the dtype policy {value.get('class_name')!r}")
-        name = config.get("name") or config.get("source_name")
-        return (name if isinstance(name, str) else None), config.get("mode")
-    if isinstance(value, str) and "_from_" in value:
-        mode, _, name = value.partition("_from_")
-        return name, mode
-    return (value, None) if isinstance(value, str) else (None, None)
-
-
 class _Chain:
     """The layers of a Sequential as they are added one behind the other."""
 
@@ -551,14 +474,6 @@ class _Chain:
         return self.inputs[-1]
 
 
-def _leaves(structure: Argument) -> Iterator[Any]:
-    if isinstance(structure, list | dict):
-        for item in structure.values() if isinstance(structure, dict) else structure:
-            yield from _leaves(item)
-    else:
-        yield structure
-
-
 def _checked(model: Model, place: str) -> Model:
     """Refuse a model without inputs or outputs, and inputs that are none of it."""
     given = {r.layer for r in refs(model.inputs)}
@@ -580,20 +495,6 @@ def _first_layer(layer: LayerConfig) -> LayerConfig:
         if isinstance(inner, LayerConfig) and layer.batch_shape is None and inner.model is None
         else layer
     )
-
-
-def _is_reference(value: Any, names: set[str]) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and value[0] in names
-        and all(isinstance(v, int) and not isinstance(v, bool) for v in value[1:3])
-    )
-
-
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, list) and len(value) in (3, 4) and value[0] == "_CONSTANT_VALUE"
 
 
 def _map_refs(argument: Argument, change: Any) -> Argument:

@@ -11,7 +11,7 @@ from h5port.errors import H5PortError
 from h5port.layers.quantization import FLOAT8, as_stored, family_of
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Variable
-from h5port.schema.parse import _dtype
+from h5port.schema.policy import dtype_and_mode
 
 DENSE = (Variable("kernel", (None, 5)), Variable("bias", (5,)))
 
@@ -61,7 +61,7 @@ def test_factors_of_lora_may_be_absent_and_freeze_the_kernel() -> None:
     ids=str,
 )
 def test_a_policy_says_the_dtype_and_the_mode(policy: Any, said: tuple[str | None, str | None]) -> None:
-    assert _dtype(policy) == said
+    assert dtype_and_mode(policy) == said
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_policy_says_the_dtype_and_the_mode(policy: Any, said: tuple[str | Non
 )
 def test_a_policy_that_is_not_known_is_refused_by_name(policy: dict[str, Any]) -> None:
     with pytest.raises(H5PortError, match=policy["class_name"]):
-        _dtype(policy)
+        dtype_and_mode(policy)
 
 
 def test_the_int4_of_earlier_releases_is_another() -> None:

@@ -193,7 +193,12 @@ def _dtype(dataset: h5py.Dataset, where: str) -> str:
         return str(dtype.newbyteorder("=").name)
     if dtype.kind == "b":
         return "bool"
-    raise refusal("unsafe-file", f"an array of type {dtype}, which is not a number", file=where)
+    raise refusal(
+        "unsafe-file",
+        f"an array of type {dtype}, which is not a number: Keras stores nothing else",
+        file=where,
+        remedy="is this a Keras model at all?",
+    )
 
 
 # Attributes that decide how a file is read: one that cannot be read is not one that is absent.

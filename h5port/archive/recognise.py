@@ -21,7 +21,10 @@ class Foreign(NamedTuple):
 
 # How a file begins -> what it is. The order matters only where one prefix is the start of another.
 _PREFIXES: tuple[tuple[bytes, Foreign], ...] = (
-    (b"version https://git-lfs", Foreign("a git-lfs pointer, not the file itself", "fetch it with `git lfs pull`")),
+    (
+        b"version https://git-lfs",
+        Foreign("a git-lfs pointer (Git LFS), not the file itself", "fetch it with `git lfs pull`"),
+    ),
     (b"\x1f\x8b", Foreign("a gzip file", "unpack it first")),
     (b"BZh", Foreign("a bzip2 file", "unpack it first")),
     (b"\xfd7zXZ", Foreign("an xz file", "unpack it first")),

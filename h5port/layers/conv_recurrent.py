@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-import msgspec
-
 from h5port.errors import refusal
 from h5port.layers import activations
-from h5port.layers.base import ActivationSpec, Layer, declares, example
+from h5port.layers.base import ActivationSpec, declares, example
 from h5port.layers.builder import Builder, Module, Tensor, Value
 from h5port.layers.cells import Kind
 from h5port.layers.convolution import to_front, turned_round
-from h5port.layers.recurrent import Part, frame_of, lower_recurrent
+from h5port.layers.recurrent import Framed, Part, frame_of, lower_recurrent, need_of_cell
 from h5port.layers.spatial import DataFormat, length, numbers, same_padding
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
@@ -27,15 +25,12 @@ CONV_LSTM_KIND = Kind("", "KerasConvLSTM", "ifco", (0, 1, 2, 3), 2, "icfo")
 Pads = list[tuple[int, int]]
 
 
-class ConvLSTM(Layer, frozen=True, kw_only=True):
+class ConvLSTM(Framed, frozen=True, kw_only=True):
     """A layer of one cell: the input is convolved as the options say, the state with padding "same"."""
 
     axes: ClassVar[int]
     kind: ClassVar[Kind] = CONV_LSTM_KIND
     is_cudnn: ClassVar[bool] = False
-    mask = "own"
-    takes_mask = True
-    takes_arguments = True
     inert = frozenset({"unit_forget_bias", "implementation"})
 
     filters: int
@@ -49,13 +44,6 @@ class ConvLSTM(Layer, frozen=True, kw_only=True):
     use_bias: bool = True
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
-    return_sequences: bool = False
-    return_state: bool = False
-    go_backwards: bool = False
-    stateful: bool = False
-    unroll: bool = False
-    time_major: bool = False
-    zero_output_for_mask: bool = False
 
     @property
     def input_axes(self) -> int:
@@ -89,11 +77,7 @@ class ConvLSTM(Layer, frozen=True, kw_only=True):
         return (*taps, channels, self.filters) if self._channels_last else (self.filters, channels, *taps)
 
     def need(self, config: LayerConfig, writer: Writer) -> Need:
-        """In path stores the variables lie with the cell."""
-        own = Need(name=config.name, class_name=config.class_name, id=config.id, trainable=config.trainable)
-        variables = tuple(self.variables(writer))
-        cell = Need(name="cell", class_name="ConvLSTMCell", id=-config.id - 2, attribute="cell", variables=variables)
-        return msgspec.structs.replace(own, children=(cell,))
+        return need_of_cell(config, "ConvLSTMCell", tuple(self.variables(writer)))
 
     def _tensors(self, b: Builder, channels: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """(weight_ih, weight_hh, bias), the gates i f g o one after the other."""

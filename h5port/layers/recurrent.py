@@ -16,7 +16,7 @@ from h5port.layers.builder import Builder, Module, Value
 from h5port.layers.cells import GRU_KIND, LSTM_KIND, SIMPLE_KIND, Cell, StackedRNNCells
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
-from h5port.schema.needs import Need
+from h5port.schema.needs import Need, Variable
 from h5port.schema.writer import Writer
 
 
@@ -275,6 +275,29 @@ def frame_of(layer: Any) -> Frame:
     return Frame(**{f: getattr(layer, f) for f in Frame.__struct_fields__ if hasattr(layer, f)})
 
 
+class Framed(Layer, frozen=True, kw_only=True):
+    """A recurrent layer that is no cell itself. `Recurrent`, which is one, repeats these options: a struct has one
+    base."""
+
+    return_sequences: bool = False
+    return_state: bool = False
+    go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
+    time_major: bool = False
+    zero_output_for_mask: bool = False
+    mask = "own"
+    takes_mask = True
+    takes_arguments = True
+
+
+def need_of_cell(config: LayerConfig, class_name: str, variables: tuple[Variable, ...]) -> Need:
+    """In path stores the variables of a recurrent layer lie with its cell."""
+    own = Need(name=config.name, class_name=config.class_name, id=config.id, trainable=config.trainable)
+    cell = Need(name="cell", class_name=class_name, id=-config.id - 2, attribute="cell", variables=variables)
+    return msgspec.structs.replace(own, children=(cell,))
+
+
 _EXAMPLES: tuple[Example, ...] = (
     example(units=5),
     example(units=5, return_sequences=True),
@@ -297,15 +320,10 @@ class Recurrent(Cell, frozen=True, kw_only=True):
     examples: ClassVar[tuple[Example, ...]] = _EXAMPLES
 
     def need(self, config: LayerConfig, writer: Writer) -> Need:
-        """In path stores the variables lie with the cell; CuDNN layers have them themselves."""
-        own = Need(name=config.name, class_name=config.class_name, id=config.id, trainable=config.trainable)
-        variables = tuple(self.variables(writer))
+        """CuDNN layers have their variables themselves."""
         if self.is_cudnn:
-            return msgspec.structs.replace(own, variables=variables)
-        cell = Need(
-            name="cell", class_name=f"{config.class_name}Cell", id=-config.id - 2, attribute="cell", variables=variables
-        )
-        return msgspec.structs.replace(own, children=(cell,))
+            return super().need(config, writer)
+        return need_of_cell(config, f"{config.class_name}Cell", tuple(self.variables(writer)))
 
     def parts(self, b: Builder) -> list[Part]:
         return [Part(self, b if self.is_cudnn else b.child(b.layer, "cell"))]
@@ -364,20 +382,10 @@ class CuDNNGRU(CuDNN, frozen=True, kw_only=True):
 
 
 @declares("RNN")
-class RNN(Layer, frozen=True, kw_only=True):
+class RNN(Framed, frozen=True, kw_only=True):
     """A cell, or a stack of cells, in the frame."""
 
     cell: LayerConfig
-    return_sequences: bool = False
-    return_state: bool = False
-    go_backwards: bool = False
-    stateful: bool = False
-    unroll: bool = False
-    time_major: bool = False
-    zero_output_for_mask: bool = False
-    mask = "own"
-    takes_mask = True
-    takes_arguments = True
 
     def children(self) -> Iterator[tuple[str, str, LayerConfig]]:
         yield "cell", "cell", self.cell

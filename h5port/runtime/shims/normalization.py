@@ -12,10 +12,8 @@ class StdNorm(nn.Module):
     def __init__(self, num_features, eps, dtype=None):
         super().__init__()
         self.eps = eps
-        self.weight, self.bias = (
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-        )
+        for name in ("weight", "bias"):
+            setattr(self, name, nn.Parameter(torch.empty(num_features, dtype=dtype)))
         self.register_buffer("running_mean", torch.empty(num_features, dtype=dtype))
         self.register_buffer("running_std", torch.empty(num_features, dtype=dtype))
 
@@ -33,10 +31,8 @@ class SampleNorm(nn.Module):
     def __init__(self, num_features, eps, inner_eps, dtype=None):
         super().__init__()
         self.eps, self.inner_eps = eps, inner_eps
-        self.weight, self.bias = (
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-        )
+        for name in ("weight", "bias"):
+            setattr(self, name, nn.Parameter(torch.empty(num_features, dtype=dtype)))
 
     def forward(self, x):
         mean = x.mean(-1, keepdim=True)
@@ -50,10 +46,8 @@ class BatchStatNorm(nn.Module):
     def __init__(self, num_features, eps, dtype=None):
         super().__init__()
         self.eps = eps
-        self.weight, self.bias = (
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-            nn.Parameter(torch.empty(num_features, dtype=dtype)),
-        )
+        for name in ("weight", "bias"):
+            setattr(self, name, nn.Parameter(torch.empty(num_features, dtype=dtype)))
 
     def forward(self, x):
         return nn.functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +43,32 @@ def test_links_of_the_documents_lead_to_files() -> None:
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+WALK = """
+from synthetic import synthetic
+
+lowered = synthetic(("Doubled", {"units": 3})).lower()
+print([c.target for c in lowered.program.calls], {n: r.shape() for n, r in lowered.recipes.items()})
+"""
+
+
+def test_a_layer_added_as_the_guide_says_is_one_file(tmp_path: Path) -> None:
+    """The class of CONTRIBUTING.md in a file of its own, in a copy of the package; nothing else is touched."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = textwrap.dedent(re.search(r"```python\n(.*?@declares.*?)```", text, re.DOTALL)[1])
+    head = (ROOT / "h5port" / "layers" / "core.py").read_text(encoding="utf-8").split("\n\n\n")[0].split('"""')[2]
+    shutil.copytree(ROOT / "h5port", tmp_path / "h5port", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "h5port" / "layers" / "doubled.py").write_text(f"{head}\n\n{code}", encoding="utf-8")
+    (tmp_path / "walk.py").write_text(WALK, encoding="utf-8")
+    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'tests' / 'layers'}"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "walk.py")],
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'@doubled_at_0', 'add'" in done.stdout
+    assert "(3, 4)" in done.stdout

@@ -14,7 +14,7 @@ from h5port.schema.writer import Writer
 
 
 class Function(msgspec.Struct, frozen=True):
-    """A function of `runtime/functions.py` with its arguments."""
+    """A function of `runtime/functions/` with its arguments."""
 
     name: str
     args: dict[str, Any] = {}

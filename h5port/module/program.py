@@ -1,7 +1,7 @@
 """A PyTorch program as data: what `config.json` holds, what `model.py` prints, what the runtime builds.
 
 A call's inputs are value names, "@name" for a module, numbers, None, or lists of these. Its target is "@name" for a
-module of this program, otherwise a function of `runtime/functions.py`. Argument values are JSON; a function
+module of this program, otherwise a function of `runtime/functions/`. Argument values are JSON; a function
 among them is {"function": name, "args": {...}}.
 """
 
@@ -32,7 +32,7 @@ class TensorSpec(msgspec.Struct, frozen=True):
 
 
 class ModuleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A module: a torch.nn class, a shim of runtime/shims.py, "Program" (a nested model) or "Custom"."""
+    """A module: a torch.nn class, a shim of runtime/shims/, "Program" (a nested model) or "Custom"."""
 
     type: str
     args: dict[str, Any] = {}

@@ -30,6 +30,11 @@ def test_the_generated_page_is_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == script(name).document()
 
 
+def test_every_class_of_the_three_kerases_has_a_word() -> None:
+    layers = script("layers")
+    assert [n for names in layers.classes().values() for n in names if not layers.status(n)] == []
+
+
 def test_the_two_lines_of_the_readme_load_an_lstm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     text = (ROOT / "README.md").read_text(encoding="utf-8")

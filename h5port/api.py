@@ -36,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     config           the architecture (JSON, YAML, or a full file), where the source holds weights alone
     writer           which Keras wrote it ("keras-2.2.4"), where the file does not say and the numbers depend on it
-    source_backend   "auto", "tensorflow" or "theano"
+    source_backend   "auto", "tensorflow", "theano", "jax" or "torch"
     custom           replacements for layers, {class or layer name: factory}, beside those of `h5port.register`
     partial          convert all the rest where a layer cannot be converted, and leave a stub in its place
     stack_recurrent  join consecutive equal recurrent layers into one module with num_layers=N where that is exact

@@ -21,6 +21,7 @@ from h5port import api, custom
 from h5port.errors import H5PortError
 from h5port.inspection import Inspection, LayerInfo
 from h5port.output.report import Report
+from h5port.schema.writer import BACKENDS
 from h5port.version import __version__
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -41,7 +42,7 @@ _READING = _options(
     click.option("--writer", metavar="NAME-VERSION", help="The Keras that wrote the file, such as keras-2.2.4."),
     click.option(
         "--source-backend",
-        type=click.Choice(["auto", "tensorflow", "theano"]),
+        type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
         help="The backend of the Keras that wrote the file.",

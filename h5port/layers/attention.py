@@ -8,6 +8,7 @@ from typing import Any, Literal
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
+from h5port.layers.core import drop_out
 from h5port.layers.merge import broadcast
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
@@ -50,7 +51,7 @@ class ScoredAttention(Layer, frozen=True, kw_only=True):
             scores = b.call("scores_left_out", scores, valid, shape=scores.shape)
         weights = b.call("softmax", scores, shape=scores.shape, dim=-1)
         if self.dropout:
-            weights = b.module("Dropout", p=self.dropout)(weights, shape=weights.shape)
+            weights = drop_out(b, weights, self.dropout)
         y = self._masked(b, b.call("weigh", weights, value, shape=shape), query.mask)
         return [y, weights] if return_attention_scores else y
 

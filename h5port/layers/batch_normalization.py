@@ -30,7 +30,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
     scale: bool = True
     mode: int = 0
     renorm: bool = False
-    virtual_batch_size: int | None = None
+    virtual_batch_size: None = None
     adjustment: None = None
     inert = frozenset({"fused", "renorm_clipping", "renorm_momentum", "synchronized", "gamma_initializer"})
     examples = (
@@ -69,8 +69,6 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         x = b.cast(x, b.dtype)
-        if self.virtual_batch_size is not None:
-            raise refusal("unsupported-option", "BatchNormalization with virtual_batch_size")
         if self.mode != 0:
             return self._keras1_mode(b, x)
         if self.renorm:

@@ -282,9 +282,12 @@ class Builder:
     def dtype(self) -> str:
         """The dtype that the layer computes in: float64 where Keras did, float32 otherwise.
 
-        Half precision is computed in float32 (the report says so): the stored bits stay as they are.
+        Half precision is computed in float32 (the report says so): the stored bits stay as they are. Raises
+        H5PortError for other types than floating ones.
         """
         policy = self.layer.dtype or self.building.floatx
+        if "float" not in policy:
+            raise refusal("unsupported-option", f"{self.layer.class_name} shall compute in {policy}")
         if "16" in policy:
             self.note(f"Keras computed in {policy}; here float32 is used, which is more exact")
         return "float64" if policy == "float64" else "float32"

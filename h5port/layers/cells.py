@@ -43,6 +43,12 @@ SIMPLE_KIND = Kind("RNN", "KerasRNN", "h", (0,), 1, "h")
 _BOUNDED = frozenset("sigmoid hard_sigmoid hard_sigmoid_fifth tanh softsign hard_tanh sparse_sigmoid softmax".split())
 
 
+def refuse_other_type(b: Builder, x: Value) -> None:
+    """Raises where a cell has another dtype than its layer, whose states and inputs it is given."""
+    if x.dtype != b.dtype:
+        raise refusal("unsupported-option", f"a cell of {b.dtype} in a layer of {x.dtype}")
+
+
 class Cell(Layer, frozen=True, kw_only=True):
     """What a cell and the layer of the same name have in common."""
 
@@ -182,8 +188,7 @@ class Cell(Layer, frozen=True, kw_only=True):
         """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own."""
         if self.dropout or self.recurrent_dropout:
             b.note("training differs: the dropout inside the recurrence is not reproduced")
-        if x.dtype != b.dtype:
-            raise refusal("unsupported-option", f"a cell of {b.dtype} in a layer of {x.dtype}")
+        refuse_other_type(b, x)
         args, why = self.native(b.writer)
         size = self.features(b, x)
         if args is not None:

@@ -12,10 +12,10 @@ from h5port.errors import refusal
 from h5port.layers import activations
 from h5port.layers.base import ActivationSpec, declares, example
 from h5port.layers.builder import Builder, Module, Tensor, Value
-from h5port.layers.cells import Kind
+from h5port.layers.cells import Kind, refuse_other_type
 from h5port.layers.convolution import to_front, turned_round
 from h5port.layers.recurrent import Framed, Part, frame_of, lower_recurrent, need_of_cell
-from h5port.layers.spatial import DataFormat, length, numbers, same_padding
+from h5port.layers.spatial import DataFormat, lengths, numbers, same_padding
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -44,6 +44,7 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
     use_bias: bool = True
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
+    time_major: Literal[False] = False  # set, some of its parts take no notice of it
 
     @property
     def input_axes(self) -> int:
@@ -109,11 +110,8 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
         return bool(writer.rule("conv_lstm_zero_output"))
 
     def state_shape(self, x: Value) -> Shape:
-        options = [self._numbers(o) for o in ("kernel_size", "strides", "dilation_rate")]
-        sizes = [
-            length(n, taps, step, self.padding, rate)
-            for n, taps, step, rate in zip(self._spatial(x), *options, strict=True)
-        ]
+        taps, strides, rates = (self._numbers(o) for o in ("kernel_size", "strides", "dilation_rate"))
+        sizes = lengths(self._spatial(x), taps, strides, self.padding, rates)
         return (*sizes, self.filters) if self._channels_last else (self.filters, *sizes)
 
     def _spatial(self, x: Value) -> Shape:
@@ -122,6 +120,7 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
     def make(self, b: Builder, x: Value, suffix: str = "") -> tuple[Module, bool]:
         if self.dropout or self.recurrent_dropout:
             b.note("training differs: the dropout inside the recurrence is not reproduced")
+        refuse_other_type(b, x)
         if b.rule("conv_lstm_strides") == "not stored":
             b.note("this Keras does not store the subsample of a ConvLSTM2D: 1 was assumed, as it does itself")
         taps, strides, rates = (self._numbers(o) for o in ("kernel_size", "strides", "dilation_rate"))

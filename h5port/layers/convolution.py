@@ -15,11 +15,12 @@ from h5port.layers.spatial import (
     Padding,
     channels_back,
     channels_to_front,
-    length,
+    lengths,
     numbers,
     one_or_all,
     padded,
     padded_same,
+    refuse_vector_elsewhere,
 )
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
@@ -53,9 +54,8 @@ class Spatial(Layer, frozen=True, kw_only=True):
         if missing < 0:
             return self._batched(b, x)
         y = self._convolve(b, channels_to_front(b, x, self.data_format))
-        alike = self.use_bias and self.data_format == "channels_first" and y.dim(1) == y.dim(-1)
-        if alike and b.rule("bias_by_shape"):
-            b.note("on TensorFlow, this Keras adds the bias to the last axis by mistake; here, to the channels")
+        if self.use_bias and self.data_format == "channels_first":
+            refuse_vector_elsewhere(b, y, y.dim(1), 1)
         return activations.use(b, self.activation, channels_back(b, y, self.data_format))
 
     def _batched(self, b: Builder, x: Value) -> Value:
@@ -123,7 +123,7 @@ class Conv1D(Convolution, frozen=True, kw_only=True):
         example(filters=5, kernel_size=[3]),
         example(filters=5, kernel_size=[2], padding="same", strides=[2]),
         example(filters=5, kernel_size=[3], padding="causal", dilation_rate=[2]),
-        example(on=((4, 7),), filters=6, kernel_size=2, groups=2, data_format="channels_first"),
+        example(on=((4, 8),), filters=6, kernel_size=2, groups=2, data_format="channels_first"),
     )
 
     def _keras1_shape(self, channels: int | None) -> Shape:
@@ -165,7 +165,7 @@ class Conv3D(Convolution, frozen=True, kw_only=True):
     padding: Literal["valid", "same", "full"] = "valid"
     examples = (
         example(on=((5, 7, 6, 4),), filters=5, kernel_size=[3, 2, 1]),
-        example(on=((5, 7, 6, 4),), filters=5, kernel_size=[3, 2, 1], strides=[1, 2, 3], padding="same"),
+        example(on=((5, 7, 6, 4),), filters=5, kernel_size=[3, 2, 1], strides=[1, 3, 2], padding="same"),
     )
 
 
@@ -225,10 +225,7 @@ def convolve(
     module.tensor("weight", kernel)
     if bias is not None:
         module.tensor("bias", bias)
-    sizes = [
-        length(n, k, step, padding, rate)
-        for n, k, step, rate in zip(x.known_shape[2:], taps, strides, dilation, strict=True)
-    ]
+    sizes = lengths(x.known_shape[2:], taps, strides, padding, dilation)
     y = module(wide, shape=(x.dim(0), out, *sizes))
     if half and any(n % 2 == 0 for n in widths):
         return b.call("cut_same", y, x, shape=y.shape, strides=list(strides))

@@ -191,6 +191,13 @@ class InputLayer(Layer, frozen=True, kw_only=True):
         return x
 
 
+def drop_out(b: Builder, x: Value, rate: float, kind: str = "Dropout") -> Value:
+    """One of torch.nn's dropouts, which do nothing at inference."""
+    if not 0 <= rate <= 1:
+        raise refusal("unsupported-option", f"a dropout of {rate}, which is no share between 0 and 1")
+    return b.module(kind, p=rate)(x, shape=x.shape)
+
+
 @declares("Dropout")
 class Dropout(Layer, frozen=True, kw_only=True):
     rate: float
@@ -200,7 +207,7 @@ class Dropout(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         if self.noise_shape is not None:
             b.note("training differs: the noise_shape of this Dropout is not reproduced")
-        return b.module("Dropout", p=self.rate)(x, shape=x.shape)
+        return drop_out(b, x, self.rate)
 
 
 class SpatialDropout(Layer, frozen=True, kw_only=True):
@@ -212,9 +219,8 @@ class SpatialDropout(Layer, frozen=True, kw_only=True):
     data_format: Literal["channels_last", "channels_first"] | None = None
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        dropout = b.module(f"Dropout{self.axes}d", p=self.rate)
         axis = 1 if self.data_format == "channels_first" else -1
-        return channels_first(b, x, lambda v: dropout(v, shape=v.shape), axis)
+        return channels_first(b, x, lambda v: drop_out(b, v, self.rate, f"Dropout{self.axes}d"), axis)
 
 
 @declares("SpatialDropout1D")
@@ -264,7 +270,7 @@ class AlphaDropout(Layer, frozen=True, kw_only=True):
     examples = (example(rate=0.3),)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        return b.module("AlphaDropout", p=self.rate)(x, shape=x.shape)
+        return drop_out(b, x, self.rate, "AlphaDropout")
 
 
 @declares("ActivityRegularization")

@@ -119,9 +119,10 @@ class _Lowering:
 
     def _input(self, ref: Ref) -> Value:
         layer = self.model.layers[ref.layer]
+        dtype = "float32"
         with self.building.problems.collect(layer=layer.name):
             decode(layer, self.building.writer)
-        dtype = _torch_dtype(layer.dtype or self.building.floatx)
+            dtype = _input_type(layer, self.building.floatx)
         raw = self.builder.new_value(layer.name, layer.batch_shape, dtype, "input")
         if dtype == "string":
             self.outputs_of[(ref.layer, 0)] = raw
@@ -425,7 +426,15 @@ def _names(value: Any) -> Any:
     )
 
 
-def _torch_dtype(dtype: str) -> str:
-    if "float64" in dtype:
-        return "float64"
-    return dtype if dtype in ("bool", "string") or dtype.startswith(("int", "uint")) else "float32"
+# the type of an input in Keras -> in torch, where models compute in 32 bits or in 64
+_INPUT_TYPES = {
+    **{t: t for t in ("bool", "string", "uint8", "int8", "int16", "int32", "int64", "float64")},
+    **dict.fromkeys(("bfloat16", "float16", "float32", "mixed_float16", "mixed_bfloat16"), "float32"),
+}
+
+
+def _input_type(layer: LayerConfig, floatx: str) -> str:
+    dtype = layer.dtype or floatx
+    if dtype not in _INPUT_TYPES:
+        raise refusal("unsupported-option", f"the input {layer.name!r} is of type {dtype}", layer=layer.place)
+    return _INPUT_TYPES[dtype]

@@ -55,24 +55,22 @@ class Resizing(Layer, frozen=True, kw_only=True):
         if self.crop_to_aspect_ratio and self.pad_to_aspect_ratio:
             raise refusal("unsupported-option", "crop_to_aspect_ratio and pad_to_aspect_ratio at once")
         first = channels_to_front(b, images_of(b, x), self.data_format)
-        y = self._resized(b, b.cast(first, b.dtype))
         rule = b.rule("resized_integers")
-        if "int" in first.dtype and (rule == "rounded" or (rule == "floating but nearest" and self._is_nearest)):
+        nearest = rule == "floating but nearest" and self.interpolation == "nearest"
+        rounded = "int" in first.dtype and (rule == "rounded" or nearest)
+        y = self._resized(b, b.cast(first, b.dtype), rounded)
+        if rounded:
             y = b.call("round_to", y, shape=y.shape, dtype=first.dtype, to=first.dtype)
         return channels_back(b, y, self.data_format)
 
-    @property
-    def _is_nearest(self) -> bool:
-        return self.interpolation == "nearest"
-
-    def _resized(self, b: Builder, x: Value) -> Value:
+    def _resized(self, b: Builder, x: Value, rounded: bool) -> Value:
         size = checked_size(self.height, self.width)
         if self.crop_to_aspect_ratio:
             x = cut_to_proportions(b, x, size)
         elif self.pad_to_aspect_ratio:
             shape = (*x.known_shape[:2], None, None)
             x = b.call("pad_to_proportions", x, shape=shape, size=size, value=self.fill_value)
-        return resized(b, x, size, self.interpolation, antialias=self.antialias)
+        return resized(b, x, size, self.interpolation, antialias=self.antialias, rounded=rounded)
 
 
 def checked_size(height: int, width: int) -> list[int]:

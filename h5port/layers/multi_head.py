@@ -15,6 +15,7 @@ import msgspec
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
+from h5port.layers.core import drop_out
 from h5port.layers.merge import broadcast
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
@@ -265,7 +266,7 @@ class HeadsAttention(Layer, frozen=True, kw_only=True):
             return b.call("attend_masked", q, k, v, b.cast(mask, "bool"), shape=shape, scale=scale), None
         scores = b.call("scaled_scores", q, k, shape=(*q.known_shape[:-1], k.dim(-2)), scale=scale)
         weights = self._softmax(b, scores, mask, axes)
-        dropped = b.module("Dropout", p=self.dropout)(weights, shape=weights.shape) if self.dropout else weights
+        dropped = drop_out(b, weights, self.dropout) if self.dropout else weights
         return b.call("weigh", dropped, v, shape=shape), weights if call.scores else None
 
     def _fitted(self, b: Builder, mask: Value, q: Value, axes: int) -> Value:

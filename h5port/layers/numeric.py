@@ -119,8 +119,8 @@ class Discretization(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         edges = self._edges(b)
-        if x.dtype == "float64" and (b.rule("integer_policy_input") == "cast" or output_dtype(b) == b.dtype):
-            x = b.cast(x, b.dtype)
+        if x.dtype == "float64" and (b.rule("integer_policy_input") == "cast" or output_dtype(b) == "float32"):
+            x = b.cast(x, "float32")
         ids = b.emit("bin_of", x, shape=x.shape, dtype="int64", args={"boundaries": edges})
         dtype = b.rule("discretization_ints") if self.output_mode == "int" else "policy"
         last = b.rule("one_hot_last_axis")

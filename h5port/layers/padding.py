@@ -92,7 +92,7 @@ def cropped(b: Builder, x: Value, axis: int, before: int, after: int) -> Value:
         return x
     n = x.dim(axis)
     if n is not None and before + after >= n:
-        raise refusal("bad-config", f"{before} + {after} of {n} cells are cut: nothing is left")
+        raise refusal("unsupported-graph", f"{before} + {after} of {n} cells are cut: the result is empty")
     shape = tuple(n if a != axis else None if n is None else n - before - after for a, n in enumerate(x.known_shape))
     return b.call("crop", x, shape=shape, dim=axis, before=before, after=after)
 

@@ -11,7 +11,7 @@ from h5port.layers.spatial import (
     DataFormat,
     channels_back,
     channels_to_front,
-    length,
+    lengths,
     numbers,
     one_or_all,
     same_padding,
@@ -38,9 +38,7 @@ class Pooling(Layer, frozen=True, kw_only=True):
         size = numbers(self.pool_size, self.axes, "pool_size")
         stride = size if self.strides is None else numbers(self.strides, self.axes, "strides")
         first = channels_to_front(b, of_rank(b, b.cast(x, b.dtype), self.axes), self.data_format)
-        sizes = first.known_shape[2:]
-        steps = (length(n, k, s, self.padding) for n, k, s in zip(sizes, size, stride, strict=True))
-        shape = (*first.known_shape[:2], *steps)
+        shape = (*first.known_shape[:2], *lengths(first.known_shape[2:], size, stride, self.padding))
         return channels_back(b, self._pool(b, first, shape, size, stride), self.data_format)
 
     def _pool(self, b: Builder, x: Value, shape: Shape, size: list[int], stride: list[int]) -> Value:
@@ -54,13 +52,18 @@ class Pooling(Layer, frozen=True, kw_only=True):
         if self.padding == "same":
             pads = [same_padding(*axis) for axis in zip(x.known_shape[2:], size, stride, strict=True)]
             sides = [pair[0] for pair in pads if pair is not None and pair[0] == pair[1]]
-            if len(sides) < len(pads):
+            if len(sides) < len(pads) or (any(sides) and not self._fits(x, size)):
                 return b.call(f"{self.kind}_pool_same_end", x, shape=shape, size=size, stride=stride)
             if any(sides):
                 args |= {"padding": one_or_all(sides)}
                 args |= {"count_include_pad": False} if self.kind == "average" else {}
         name = {"max": "Max", "average": "Avg"}[self.kind]
         return b.module(f"{name}Pool{self.axes}d", **args)(x, shape=shape)
+
+    def _fits(self, x: Value, size: list[int]) -> bool:
+        """torch.nn.AvgPool3d alone refuses windows that only its padding makes room for."""
+        volumes = self.kind == "average" and self.axes == 3
+        return not volumes or all(n is not None and n >= k for n, k in zip(x.known_shape[2:], size, strict=True))
 
 
 def of_rank(b: Builder, x: Value, axes: int) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from h5port.errors import refusal
 from h5port.layers.builder import Builder, Value
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"]
@@ -19,11 +20,30 @@ _KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def resized(b: Builder, x: Value, size: list[int], interpolation: Interpolation, *, antialias: bool = False) -> Value:
-    """tf.image.resize of (N, C, height, width), which leaves an image alone that already has the size."""
+def resized(
+    b: Builder,
+    x: Value,
+    size: list[int],
+    interpolation: Interpolation,
+    *,
+    antialias: bool = False,
+    rounded: bool = False,
+) -> Value:
+    """tf.image.resize of (N, C, height, width), which leaves an image alone that already has the size.
+
+    rounded  whether the result is rounded after this: then the last bit counts where it lies between two numbers
+    """
     if list(x.known_shape[2:]) == size:
         return x
     shape = (*x.known_shape[:2], *size)
+    if rounded and interpolation != "nearest":
+        if interpolation != "bilinear" or antialias:
+            way = f"{interpolation} with antialias" if antialias else interpolation
+            raise refusal(
+                "unsupported-option",
+                f"whole numbers resized ({way}) and rounded: halves go the way of TensorFlow's own rounding errors",
+            )
+        return b.call("resize_bilinear_in_order", b.cast(x, "float32"), shape=shape, size=size)
     if interpolation == "nearest" or (interpolation == "bilinear" and not antialias):
         return b.call(f"resize_{interpolation}", x, shape=shape, size=size)
     return b.call("resize_by_weights", x, shape=shape, size=size, weights=_weights(interpolation, antialias=antialias))

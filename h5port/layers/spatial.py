@@ -8,6 +8,7 @@ from typing import Literal
 from h5port.errors import refusal
 from h5port.layers.builder import Builder, Value
 from h5port.layers.core import move_axis
+from h5port.module.program import Shape
 
 DataFormat = Literal["channels_last", "channels_first"] | None
 Padding = Literal["valid", "same", "causal", "full"]
@@ -40,6 +41,31 @@ def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 
             return -(-n // stride)
 
 
+def lengths(
+    sizes: Shape, windows: Sequence[int], strides: Sequence[int], padding: str, dilation: Sequence[int] | None = None
+) -> list[int | None]:
+    """`length` along each axis. Raises where no window fits, and where Kerases differ on where the first one lies."""
+    axes = list(zip(sizes, windows, strides, dilation or [1] * len(windows), strict=True))
+    found = [length(n, size, stride, padding, rate) for n, size, stride, rate in axes]
+    if 0 in found:
+        raise refusal("unsupported-graph", f"no window of {list(windows)} fits into {list(sizes)}: the result is empty")
+    if len(axes) == 3 and padding == "same" and any(_begins_inside(*axis) for axis in axes):
+        raise refusal(
+            "unsupported-option",
+            f'windows of {list(windows)} with strides {list(strides)} and padding "same" over a volume of '
+            f"{list(sizes)}: TensorFlow leaves out its first voxels on a CPU alone",
+        )
+    return found
+
+
+def _begins_inside(n: int | None, size: int, stride: int, dilation: int) -> bool:
+    """Whether the padding "same" of the whole axis is below -1, half of which TensorFlow's CPU kernels of volumes
+    cut off at the front (seen in 2.21; other devices and ranks take 0 for it). Of an unknown length: whether it may be.
+    """
+    wide = (size - 1) * dilation + 1
+    return wide - stride < -1 if n is None else (-(-n // stride) - 1) * stride + wide - n < -1
+
+
 def transposed_ends(
     padding: str, width: int, stride: int, extra: int | None = None, longer: int | None = None
 ) -> tuple[int, int]:
@@ -67,6 +93,18 @@ def channels_to_front(b: Builder, x: Value, data_format: DataFormat) -> Value:
 def channels_back(b: Builder, y: Value, data_format: DataFormat) -> Value:
     """The inverse of `channels_to_front`."""
     return y if data_format == "channels_first" else move_axis(b, y, 1, y.rank - 1)
+
+
+def refuse_vector_elsewhere(b: Builder, x: Value, size: int | None, axis: int) -> None:
+    """Raises where a vector of so many numbers is added along an axis of `x`, and the writer takes another for it."""
+    taken = x.rank - 1 if x.dim(-1) == size else 1
+    alike = size not in (None, 1) and size in (x.dim(1), x.dim(-1))
+    if alike and axis != taken and b.rule("vector_added") == "by length":
+        raise refusal(
+            "unsupported-graph",
+            f"{size} numbers are added along axis {axis} of {list(x.known_shape)}; on TensorFlow, {b.writer} adds them "
+            f"along axis {taken}, which is as long",
+        )
 
 
 # ---- zeros around (N, C, ...)

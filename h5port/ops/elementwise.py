@@ -8,12 +8,25 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from h5port.errors import refusal
 from h5port.layers.base import Example, example
 from h5port.layers.builder import Builder, Value
+from h5port.layers.spatial import refuse_vector_elsewhere
 from h5port.ops import dtypes
 from h5port.ops.dtypes import FLOATS, INTS, Rule
-from h5port.ops.operation import Operation, broadcast_shape, declare, is_number, kind, operation, tensor, tensors
+from h5port.ops.operation import (
+    Operation,
+    array_of,
+    broadcast_shape,
+    declare,
+    is_number,
+    kind,
+    operation,
+    tensor,
+    tensors,
+)
 
 # ---- of one tensor
 
@@ -202,6 +215,15 @@ class Binary(Operation, frozen=True, kw_only=True):
         return b.call(self.function, one, two, shape=shape, dtype=self.gives or dtype, **args)
 
 
+class Sum(Binary, frozen=True, kw_only=True):
+    def apply(self, b: Builder, x1: Any, x2: Any) -> Value:
+        shape = x2.shape if isinstance(x2, Value) else () if is_number(x2) else np.shape(array_of(x2).value)
+        long = [i for i, n in enumerate(shape or ()) if n != 1]
+        if isinstance(x1, Value) and x1.shape is not None and x1.rank > 1 and shape and len(long) == 1:
+            refuse_vector_elsewhere(b, x1, shape[long[0]], x1.rank - len(shape) + long[0])
+        return self.both(b, x1, x2)
+
+
 def in_common(b: Builder, x1: Any, x2: Any, rule: Rule = dtypes.same, *, numbers: bool = True) -> tuple[Any, Any, str]:
     """Both operands in their common type, and that type. With `numbers` Python's numbers stay what they are."""
     dtype = rule(dtypes.result_type(kind(x1), kind(x2)))
@@ -232,7 +254,7 @@ def _binary(
     declare(name, base, **settings, examples=examples)
 
 
-_binary("Add", "add")
+_binary("Add", "add", base=Sum)
 _binary("Subtract", "subtract")
 _binary("Multiply", "multiply")
 _binary("Divide", "divide", dtypes.floating)

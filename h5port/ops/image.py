@@ -14,7 +14,7 @@ from h5port.errors import refusal
 from h5port.layers.base import Example, example
 from h5port.layers.builder import Builder, Value
 from h5port.layers.resampling import resized
-from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, length, numbers, padded_same
+from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, lengths, numbers, padded_same
 from h5port.module.program import Shape
 from h5port.ops import dtypes
 from h5port.ops.operation import Operation, declare, floats, operation, tensors
@@ -229,8 +229,7 @@ class ExtractPatches(Operation, frozen=True, kw_only=True):
         size = numbers(self.size, axes, "size")
         stride = numbers(self.strides, axes, "strides") if self.strides else size
         dilation = numbers(self.dilation_rate, axes, "dilation_rate")
-        sizes = zip(x.known_shape[2:], size, stride, dilation, strict=True)
-        steps = [length(n, k, s, self.padding, d) for n, k, s, d in sizes]
+        steps = lengths(x.known_shape[2:], size, stride, self.padding, dilation)
         channels = x.dim(1)
         if self.padding == "same":
             x = padded_same(b, x, [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)], stride)

@@ -16,7 +16,7 @@ from h5port.layers.spatial import (
     DataFormat,
     channels_back,
     channels_to_front,
-    length,
+    lengths,
     numbers,
     padded_same,
     transposed_ends,
@@ -58,7 +58,7 @@ class Pool(Operation, frozen=True, kw_only=True):
         size = numbers(self.pool_size, axes, "pool_size")
         stride = size if self.strides is None else numbers(self.strides, axes, "strides")
         x = channels_to_front(b, x, self.data_format)
-        steps = (length(n, k, s, self.padding) for n, k, s in zip(x.known_shape[2:], size, stride, strict=True))
+        steps = lengths(x.known_shape[2:], size, stride, self.padding)
         function = f"{self.kind}_pool_{'same_end' if self.padding == 'same' else 'valid'}"
         y = b.call(function, x, shape=(*x.known_shape[:2], *steps), size=size, stride=stride)
         return channels_back(b, y, self.data_format)
@@ -107,8 +107,7 @@ class Convolving(Operation, frozen=True, kw_only=True):
             raise refusal("unsupported-graph", f"a kernel of the shape {list(kernel.known_shape)} over {axes} axes")
         taps = [n or 0 for n in kernel.known_shape[:-2]]
         stride, dilation = numbers(self.strides, axes, "strides"), numbers(self.dilation_rate, axes, "dilation_rate")
-        sizes = zip(x.known_shape[2:], taps, stride, dilation, strict=True)
-        steps = [length(n, k, s, self.padding, d) for n, k, s, d in sizes]
+        steps = lengths(x.known_shape[2:], taps, stride, self.padding, dilation)
         if self.padding == "same":
             wide = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
             x = padded_same(b, x, wide, stride)

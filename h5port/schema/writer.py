@@ -47,6 +47,8 @@ KNOWN = tuple(
     ).split()
 )
 
+BACKENDS = ("auto", "tensorflow", "theano", "jax", "torch")
+
 # rule -> {first release with this meaning: meaning}; a meaning that hangs on the backend is a dict of its own.
 RULES: dict[str, dict[str, Any]] = {
     # clip(0.2 x + 0.5, 0, 1) or clip(x / 6 + 0.5, 0, 1); relu(x, alpha, max) without or with a lower bound
@@ -156,9 +158,9 @@ RULES: dict[str, dict[str, Any]] = {
     # layouts of stored variables
     "rnn_variables": {"0.1": "gates", "2.0": "joined"},
     "depthwise_kernel": {"0.1": "depthwise_kernel", "3.0": "kernel"},
-    # whether TensorFlow's backend adds a bias to the last axis of what is as long there as the bias, wherever its
-    # channels are (add of src/backend/tensorflow/numpy.py); other backends do not
-    "bias_by_shape": {"0.1": False, "3.7": True},
+    # what the sum of a tensor and a vector is: that of numpy, or a bias for the last or the second axis, whichever is
+    # as long (add of src/backend/tensorflow/numpy.py), wherever the channels are
+    "vector_added": {"0.1": "by axis", "3.7": {"tensorflow": "by length", "jax": "by axis", "torch": "by axis"}},
     # LocallyConnected1D: whether `data_format` has a meaning
     "local_1d_format": {"0.1": "ignored", "tf-1.13": "kept"},
     "conv1d_kernel": {"0.1": "out-in-taps-1", "1.1": "taps-1-in-out", "2.0": "taps-in-out"},
@@ -369,14 +371,17 @@ def _fits_evidence(candidate: Release, archive: Archive) -> bool:
 
 
 def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release, ...]) -> str | None:
-    if asked not in ("auto", "tensorflow", "theano"):
-        raise refusal("bad-argument", f"--source-backend {asked!r}", remedy="one of auto, tensorflow, theano")
+    if asked not in BACKENDS:
+        raise refusal("bad-argument", f"--source-backend {asked!r}", remedy=f"one of {', '.join(BACKENDS)}")
     if asked != "auto":
         return asked
-    if all(FAMILIES[c.family] in ("tf.keras", "keras3") for c in candidates):
-        return "tensorflow"  # where the backends of Keras 3 differ, TensorFlow's numbers are the meaning
+    families = {FAMILIES[c.family] for c in candidates}
+    if families == {"tf.keras"}:
+        return "tensorflow"
     if isinstance(named, str):
-        return "theano" if named == "theano" else "tensorflow"
+        return named if named in BACKENDS else "tensorflow"
+    if families <= {"tf.keras", "keras3"}:
+        return None  # where no row asks for it, TensorFlow's numbers are the meaning
     weights = [n for a in archive.attributes.values() for n in a.get("weight_names") or []]
     if weights:  # TensorFlow's names end in ":0", Theano's do not
         return "tensorflow" if any(re.search(r":\d+$", str(n)) for n in weights) else "theano"

@@ -13,6 +13,7 @@ from h5port.errors import H5PortError
 from h5port.layers.base import example
 from h5port.layers.catalogue import OPERATIONS, Lowered, lower_model
 from h5port.ops.refused import REFUSED_OPERATIONS
+from h5port.schema.graph import Constant
 from h5port.schema.parse import parse_model
 from h5port.schema.writer import find_writer
 
@@ -119,3 +120,20 @@ def test_every_class_of_the_modules_of_keras_is_computed_or_refused() -> None:
         ExtractPatches MapCoordinates PadImages CropImages PerspectiveTransform GaussianBlur ElasticTransform
         ScaleAndTranslate SobelEdges SSIM""".split()
     assert set(classes) <= OPERATIONS.keys() | REFUSED_OPERATIONS.keys()
+
+
+@pytest.mark.parametrize("other", [(5, 4), (1, 4), (5, 1), (4, 1)])  # with a batch of unknown size: no vectors
+def test_sums_of_tensors_are_those_of_numpy(other: tuple[int, ...]) -> None:
+    on = ((other[0] if other[0] > 1 else 5, 4), other)
+    assert not lowered(document("Add", example(on=on))).problems
+
+
+@pytest.mark.parametrize(
+    ("vector", "is_exact"),
+    [([[1.0], [2.0], [3.0], [4.0]], False), ([[[1.0, 2.0, 3.0, 4.0]]], True), ([1.0, 2.0, 3.0, 4.0], True)],
+)
+def test_a_vector_that_tensorflow_adds_along_another_axis_is_refused(vector: Any, is_exact: bool) -> None:
+    given = example(on=((5, 4, 4),), args=["x0", Constant(vector, "float32")])
+    found = lowered(document("Add", given)).problems
+    assert ["unsupported-graph"] * (not is_exact) == [p.code for p in found]
+    assert not lowered(document("Subtract", given)).problems

@@ -14,6 +14,22 @@ def resize_bilinear(x, *, size):
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+def neighbours(old, new):
+    """For each new pixel: the old ones before and after it, and how far it lies between them (float32)."""
+    at = (torch.arange(new) + 0.5) * (torch.tensor(float(old)) / new) - 0.5
+    before = at.floor()
+    return before.clamp(min=0).long(), at.ceil().clamp(max=old - 1).long(), at - before
+
+
+def resize_bilinear_in_order(x, *, size):
+    """Bilinear, each sum in the order and in the type of TensorFlow (core/kernels/image/resize_bilinear_op.cc of 2.21):
+    no pixel differs by a bit, so that all are rounded to the same whole number."""
+    (top, bottom, down), (left, right, along) = (neighbours(n, m) for n, m in zip(x.shape[2:], size))
+    down, along = down.to(x)[:, None], along.to(x)
+    columns = x[..., left] + (x[..., right] - x[..., left]) * along
+    return columns[..., top, :] + (columns[..., bottom, :] - columns[..., top, :]) * down
+
+
 def upsample_bilinear(x, *, times):
     size = [n * t for n, t in zip(x.shape[2:], times)]
     return F.interpolate(x, size, mode="bilinear", align_corners=False)

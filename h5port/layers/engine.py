@@ -334,6 +334,7 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if unknown:
         raise refusal("unsupported-graph", f"arguments of a call that h5port does not know: {unknown}")
     given = _with_given_mask(b, _flat_inputs(model, args[0] if len(args) == 1 else list(args)), mask)
+    given = [_as_input(b, model.layers[r.layer], v) for r, v in zip(refs(model.inputs), given, strict=True)]
     inner = ProgramBuilder(b.building, f"{b.program.prefix}{b.base}.")
     inputs = _inner_inputs(inner, model, given)
     outputs = _Lowering(inner, model, b.label, trainable=b.trainable).nested(inputs)
@@ -366,6 +367,21 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     )
     answers = iter([r.with_mask(m) for r, m in zip(results, masks, strict=True)])
     return _map(outputs, lambda v: next(answers))
+
+
+def _as_input(b: Builder, layer: LayerConfig, value: Value) -> Value:
+    """What a nested model makes of a value that it is given for one of its inputs (_conform_to_reference_input of
+    tf_keras 2.21, engine/functional.py; _convert_inputs_to_tensors of Keras 3.15, models/functional.py)."""
+    rule = b.rule("nested_input")
+    wanted = value.dtype if layer.dtype is None or rule == "as given" else _input_type(layer, value.dtype)
+    if layer.batch_shape and value.shape is not None and len(layer.batch_shape) != value.rank:
+        raise refusal(
+            "unsupported-graph", f"a nested model whose input has {len(layer.batch_shape)} axes is given {value.rank}"
+        )
+    if wanted == value.dtype or "string" in (wanted, value.dtype):
+        return value
+    cast = b.cast(value, wanted)
+    return cast.with_mask(None) if rule == "cast, and its mask lost" else cast
 
 
 def _inner_inputs(inner: ProgramBuilder, model: Model, given: list[Value]) -> list[Value]:

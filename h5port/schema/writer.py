@@ -64,6 +64,8 @@ RULES: dict[str, dict[str, Any]] = {
     "resize_of_integers": {"0.1": "integers", "3.6": "floats"},
     # ops.image.rgb_to_grayscale of whole numbers: scaled to 0 ... 1 on the way, or computed as they are
     "gray_of_integers": {"0.1": "scaled", "3.4": "plain"},
+    # a value that is given for the input of a nested model, which is of another type
+    "nested_input": {"0.1": "as given", "tf-2.2": "cast, and its mask lost", "3.0": "cast"},
     # what happens to a mask at a layer that cannot handle it
     "unsupported_mask": {"0.1": "refuse", "tf-1.13": "stop"},
     "dense_mask": {"0.1": "refuse", "2.0": "pass"},

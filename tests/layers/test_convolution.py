@@ -222,13 +222,3 @@ def test_locally_connected_layers(implementation: int, padding: str) -> None:
         options = {"filters": 5, "kernel_size": taps, "strides": stride, "padding": padding}
         entry = ("LocallyConnected1D", {**options, "implementation": implementation})
         check(entry, n, expected, shapes[implementation], (places, 5), writer="tf.keras-2.15")
-
-
-# ---- the report
-
-
-@pytest.mark.parametrize(("width", "told"), [(5, True), (6, False)])
-def test_the_report_tells_where_tensorflow_adds_the_bias_to_another_axis(width: int, told: bool) -> None:
-    options = {"filters": 5, "kernel_size": 1, "data_format": "channels_first"}
-    notes = synthetic(("Conv2D", options), inputs=((None, 4, 7, width),)).lower().notes
-    assert any("bias" in note for note in notes) == told

@@ -7,7 +7,6 @@ Sources: `get_config` and `from_config` of Sequential, Container / Network / Fun
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from h5port.errors import refusal
 from h5port.schema import upgrade
 from h5port.schema.graph import Argument, Call, LayerConfig, Model, Ref, SliceValue, refs
 from h5port.schema.nodes import ends, node_of
+from h5port.schema.order import in_order
 from h5port.schema.policy import dtype_and_mode
 from h5port.schema.writer import FAMILIES, Writer
 
@@ -304,11 +304,12 @@ class _Parser:
             resolve(ends(own[key], names, keras3=self.generation == 3), True)
             for key in ("input_layers", "output_layers")
         )
+        starts = [n for n, layer in layers.items() if layer.class_name == "InputLayer"]
         return Model(
             name=name,
             class_name="Functional",
             layers=layers,
-            calls=tuple(_in_order(calls, layers, base)),
+            calls=tuple(in_order(calls, starts, outputs, base)),
             inputs=inputs,
             outputs=outputs,
             trainable=trainable,
@@ -507,24 +508,3 @@ def _map_refs(argument: Argument, change: Any) -> Argument:
     if isinstance(argument, SliceValue):
         return SliceValue(*(_map_refs(a, change) for a in (argument.start, argument.stop, argument.step)))
     return argument
-
-
-def _in_order(calls: list[Call], layers: dict[str, LayerConfig], base: str) -> Iterator[Call]:
-    """The calls, each after those that it needs, otherwise in the order of the config."""
-    done = {(n, 0) for n, layer in layers.items() if layer.class_name == "InputLayer"}
-    waiting = list(calls)
-    while waiting:
-        left = []
-        for call in waiting:
-            if all((r.layer, r.call) in done for r in refs([*call.args, call.kwargs])):
-                done.add((call.layer, call.call))
-                yield call
-            else:
-                left.append(call)
-        if len(left) == len(waiting):
-            raise refusal(
-                "unsupported-graph",
-                f"layers that wait for each other: {sorted({c.layer for c in left})[:5]}",
-                file=base,
-            )
-        waiting = left

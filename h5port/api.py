@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def convert(
     stack_recurrent: bool = False,
     raw: bool = False,
     overwrite: bool = False,
+    hash: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """Convert a Keras file to a folder with model.safetensors, config.json, model.py and report.json.
@@ -70,6 +72,7 @@ def convert(
     out        the folder to make; `<stem>_torch` in the current folder if not given
     raw        write every stored array under its Keras path, unchanged, to one file (`<stem>.safetensors`) instead
     overwrite  replace what is there
+    hash       write the SHA-256 of the source into the report and into the metadata of the weights
     progress   called with (bytes written, bytes in all)
 
     The other options are those of `Options`. Raises H5PortError with every problem found; then nothing is written.
@@ -79,7 +82,7 @@ def convert(
         target = (
             Path(out) if out is not None else Path(default_output(path).name.removesuffix("_torch") + ".safetensors")
         )
-        return _convert_raw(path, target, overwrite, progress)
+        return _convert_raw(path, target, overwrite=overwrite, hash=hash, progress=progress)
     target = Path(out) if out is not None else default_output(path)
     folder.check_free(target, overwrite=overwrite)
     options = Options(
@@ -90,18 +93,19 @@ def convert(
         partial=partial,
         stack_recurrent=stack_recurrent,
     )
-    with _lowered(path, options) as (archive, lowered, who):
-        report = _report(path, archive, lowered, who, target)
-        folder.write_folder(
+    with _lowered(path, options) as (archive, lowered, who), _watched(archive, hash=hash) as witness:
+        report = _report(archive, lowered, who, folder.NO_DIGEST if hash else None, target)
+        return folder.write_folder(
             target,
             lowered.program,
             lowered.recipes,
             report,
             archive.read,
             overwrite=overwrite,
+            witness=witness,
             progress=_counter(report.bytes, progress),
+            release=archive.release,
         )
-    return report
 
 
 def default_output(source: Path) -> Path:
@@ -151,6 +155,7 @@ def load(
         stack_recurrent=stack_recurrent,
     )
     with _lowered(where, options) as (archive, lowered, _):
+        archive.verify()
         tensors = {}
         for name, recipe in lowered.recipes.items():
             array = torch.from_numpy(np.array(recipe.apply(archive.read), order="C"))
@@ -182,6 +187,7 @@ def state_dict(
         stack_recurrent=stack_recurrent,
     )
     with _lowered(Path(source), options) as (archive, lowered, _):
+        archive.verify()
         names = {n: n for n in lowered.recipes}
         if layer is not None:
             prefix = lowered.layers.get(layer, layer) + "."
@@ -214,7 +220,8 @@ def check(
         stack_recurrent=stack_recurrent,
     )
     with _lowered(Path(source), options) as (archive, lowered, who):
-        return _report(Path(source), archive, lowered, who, None)
+        archive.verify()
+        return _report(archive, lowered, who, folder.sha256(archive.source), None)
 
 
 def inspect(
@@ -272,6 +279,20 @@ def _lowered(path: Path, options: Options) -> Iterator[tuple[Archive, Lowered, W
         yield archive, lowered, who
 
 
+@contextmanager
+def _watched(archive: Archive, *, hash: bool) -> Iterator[folder.Witness]:
+    """The bytes of the source are verified, and hashed if that is asked for, while others do their work on them."""
+    with ThreadPoolExecutor(2) as pool:
+        verified = pool.submit(archive.verify)
+        digest = pool.submit(folder.sha256, archive.source) if hash else None
+
+        def witness() -> str | None:
+            verified.result()
+            return None if digest is None else digest.result()
+
+        yield witness
+
+
 def _parse(archive: Archive, options: Options) -> tuple[Model, Writer]:
     document = read_config_file(Path(options.config)) if options.config is not None else archive.config
     if document is None:
@@ -302,20 +323,26 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None] | N
     return count
 
 
-def _convert_raw(path: Path, target: Path, overwrite: bool, progress: Progress | None) -> Report:
-    with open_archive(path, any_hdf5=True) as archive:
+def _convert_raw(path: Path, target: Path, *, overwrite: bool, hash: bool, progress: Progress | None) -> Report:
+    with open_archive(path, any_hdf5=True) as archive, _watched(archive, hash=hash) as witness:
         recipes = {n: Recipe(sources=(Source(n, a.shape),), dtype=a.dtype) for n, a in archive.arrays.items()}
-        source = _source_report(path, archive, "not asked")
+        source = _source_report(archive, "not asked", folder.NO_DIGEST if hash else None)
         report = _report_of(recipes, source, target)
-        folder.write_raw(
-            target, recipes, report, archive.read, overwrite=overwrite, progress=_counter(report.bytes, progress)
+        return folder.write_raw(
+            target,
+            recipes,
+            report,
+            archive.read,
+            overwrite=overwrite,
+            witness=witness,
+            progress=_counter(report.bytes, progress),
+            release=archive.release,
         )
-        return report
 
 
-def _source_report(path: Path, archive: Archive, writer: str) -> SourceReport:
-    name = path.name.encode("utf-8", "backslashreplace").decode()
-    return SourceReport(file=name, sha256=folder.sha256(path), container=archive.container, writer=writer)
+def _source_report(archive: Archive, writer: str, sha256: str | None) -> SourceReport:
+    name = archive.source.name.encode("utf-8", "backslashreplace").decode()
+    return SourceReport(file=name, sha256=sha256, container=archive.container, writer=writer)
 
 
 def _report_of(recipes: Mapping[str, Recipe], source: SourceReport, out: Path | None, **more: Any) -> Report:
@@ -332,10 +359,10 @@ def _report_of(recipes: Mapping[str, Recipe], source: SourceReport, out: Path | 
     )
 
 
-def _report(path: Path, archive: Archive, lowered: Lowered, writer: Writer, out: Path | None) -> Report:
+def _report(archive: Archive, lowered: Lowered, writer: Writer, sha256: str | None, out: Path | None) -> Report:
     return _report_of(
         lowered.recipes,
-        _source_report(path, archive, str(writer)),
+        _source_report(archive, str(writer), sha256),
         out,
         modules=module_reports(lowered.program),
         notes=lowered.notes,

@@ -70,6 +70,7 @@ def main() -> None:
 @_CONVERTING
 @click.option("--raw", is_flag=True, help="Write every array under its Keras path to one .safetensors file.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--hash/--no-hash", default=True, help="Write the SHA-256 of MODEL into the report.  [default: hash]")
 @_JSON
 def convert(model: str, out: str | None, as_json: bool, custom_file: str | None, **options: Any) -> None:
     """Convert MODEL to a folder with model.safetensors, config.json, model.py and report.json."""

@@ -41,6 +41,7 @@ class Archive:
     attributes  group path -> attribute name -> value (strings, numbers and lists of them)
     ignored     groups of the file that hold no weights: optimizer, metrics
     assets      files that layers stored beside the weights ("layers/string_lookup/vocabulary.txt"); read when asked
+    verify      compares all bytes with the checksum that the container has of them. Raises H5PortError
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Archive:
         arrays: dict[str, StoredArray] | None = None,
         attributes: dict[str, dict[str, Any]] | None = None,
         read: Callable[[str], np.ndarray[Any, Any]] | None = None,
+        release: Callable[[], None] | None = None,
+        verify: Callable[[], None] | None = None,
         close: Callable[[], None] | None = None,
         ignored: tuple[str, ...] = (),
         assets: Mapping[str, Callable[[], bytes]] | None = None,
@@ -68,13 +71,25 @@ class Archive:
         self.ignored = ignored
         self.assets = assets or {}
         self._read = read
+        self._release = release
+        self._verify = verify
         self._close = close
 
     def read(self, path: str) -> np.ndarray[Any, Any]:
-        """The array stored at `path`, in native byte order; bfloat16 as uint16."""
+        """The array stored at `path`, in native byte order, read-only; bfloat16 as uint16."""
         if self._read is None:
             raise KeyError(path)
         return self._read(path)
+
+    def release(self) -> None:
+        """Give the memory back that arrays were read into: they need not be in use any more."""
+        if self._release is not None:
+            self._release()
+
+    def verify(self) -> None:
+        """Read all weights once, and compare them with their checksum, if there is one."""
+        if self._verify is not None:
+            self._verify()
 
     def asset(self, path: str) -> str:
         """The text of an asset. Raises H5PortError if it is none in UTF-8."""

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from h5port.archive.archive import StoredArray
+from h5port.archive.mapping import Mapped
 from h5port.errors import refusal
 
 MAX_OBJECTS = 1_000_000
@@ -30,10 +31,11 @@ _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 
 
 class Hdf5Store:
-    """The arrays and attributes below one group of an open HDF5 file."""
+    """The arrays and attributes of an open HDF5 file. `mapped` are the bytes of a stream, where they lie in a file."""
 
-    def __init__(self, file: Path | BinaryIO, where: str) -> None:
+    def __init__(self, file: Path | BinaryIO, where: str, mapped: Mapped | None = None) -> None:
         self.where = where
+        self._mapped = Mapped(file) if isinstance(file, Path) else mapped
         try:
             self.file = h5py.File(file, "r")
             self.size = self.file.id.get_filesize()
@@ -69,18 +71,42 @@ class Hdf5Store:
         self._datasets[name] = dataset
 
     def read(self, path: str) -> np.ndarray[Any, Any]:
+        """A view of the mapped file where the array lies there as it is in memory, otherwise a copy."""
         dataset = self._datasets[path]
         try:
+            in_place = self._in_place(dataset)
+            if in_place is not None:
+                return in_place
             array = np.empty(dataset.shape, dataset.dtype)
             dataset.read_direct(array) if array.size else None
         except _DAMAGE as error:
             raise refusal("damaged-file", f"the array cannot be read ({error})", file=f"{self.where}:/{path}") from None
-        if array.dtype.kind == "V":
-            return array.view("<u2").astype(np.uint16)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        native = array.view("<u2") if array.dtype.kind == "V" else array
+        native = native.astype(native.dtype.newbyteorder("="), copy=False)
+        native.flags.writeable = False
+        return native
+
+    def _in_place(self, dataset: h5py.Dataset) -> np.ndarray[Any, Any] | None:
+        """None for arrays in chunks, of another byte order, or of a type whose bytes HDF5 turns into others."""
+        dtype = np.dtype("<u2") if dataset.dtype.kind == "V" else dataset.dtype
+        offset = dataset.id.get_offset()
+        if self._mapped is None or dataset.chunks is not None or offset is None or self.file.userblock_size:
+            return None
+        if dtype.kind == "b" or not dtype.isnative or not dataset.size:
+            return None
+        stored = self._mapped.bytes()[offset : offset + dataset.size * dtype.itemsize]
+        in_place: np.ndarray[Any, Any] = stored.view(dtype).reshape(dataset.shape)
+        return in_place
+
+    def release(self) -> None:
+        """Give back what reading has mapped."""
+        if self._mapped is not None:
+            self._mapped.release()
 
     def close(self) -> None:
         self.file.close()
+        if self._mapped is not None:
+            self._mapped.close()
 
 
 def _walk(root: h5py.File, where: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from h5port.archive.archive import Archive, Json, StoredArray, WriterMark
 from h5port.archive.documents import MAX_BYTES, parse_json, read_document
 from h5port.archive.hdf5 import MAX_RATIO, Hdf5Store
+from h5port.archive.mapping import Mapped
 from h5port.archive.recognise import recognise, recognise_zip
 from h5port.errors import refusal
 
@@ -39,7 +40,13 @@ def open_archive(path: Path, *, any_hdf5: bool = False) -> Archive:
         case "hdf5" if any_hdf5:
             store = Hdf5Store(path, str(path))
             return Archive(
-                path, "hdf5", arrays=store.arrays, attributes=store.attributes, read=store.read, close=store.close
+                path,
+                "hdf5",
+                arrays=store.arrays,
+                attributes=store.attributes,
+                read=store.read,
+                release=store.release,
+                close=store.close,
             )
         case "hdf5":
             return _open_hdf5(path)
@@ -106,6 +113,7 @@ def _archive(
     config: Json,
     mark: WriterMark,
     assets: Mapping[str, Callable[[], bytes]] | None = None,
+    verify: Callable[[], None] | None = None,
 ) -> Archive:
     """The store seen from the group `prefix`; what lies outside of it is listed as ignored."""
     inside = {p[len(prefix) :]: a for p, a in store.arrays.items() if p.startswith(prefix)}
@@ -134,6 +142,8 @@ def _archive(
         arrays=arrays,
         attributes=attributes,
         read=lambda p: store.read(prefix + p),
+        release=store.release,
+        verify=verify,
         close=store.close,
         ignored=tuple(ignored),
         assets=assets,
@@ -186,7 +196,8 @@ def _open_zip(path: Path) -> Archive:
             config = parse_json(_member(path, archive, f"{folder}config.json"), f"{path}:{folder}config.json")
             meta = f"{folder}metadata.json"
             metadata = parse_json(_member(path, archive, meta), f"{path}:{meta}") if meta in archive.namelist() else {}
-            weights = _weights_file(path, archive, archive.getinfo(f"{folder}model.weights.h5"))
+            info = archive.getinfo(f"{folder}model.weights.h5")
+            weights, mapped = _weights_file(path, archive, info)
             prefix = f"{folder}assets/"
             assets = {
                 n.removeprefix(prefix): functools.partial(_zip_asset, path, n)
@@ -197,8 +208,18 @@ def _open_zip(path: Path) -> Archive:
         raise refusal(
             "damaged-file", f"the zip is cut short or damaged ({error})", file=str(path), remedy="fetch it again"
         ) from None
-    store = Hdf5Store(weights, f"{path}:{folder}model.weights.h5")
-    return _archive(path, "keras-zip", "paths", store, "", config=config, mark=_metadata_mark(metadata), assets=assets)
+    store = Hdf5Store(weights, f"{path}:{folder}model.weights.h5", mapped)
+    return _archive(
+        path,
+        "keras-zip",
+        "paths",
+        store,
+        "",
+        config=config,
+        mark=_metadata_mark(metadata),
+        assets=assets,
+        verify=None if mapped is None else functools.partial(_check_sum, path, info.filename),
+    )
 
 
 def _zip_asset(path: Path, name: str) -> bytes:
@@ -251,17 +272,27 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+def _check_sum(path: Path, name: str) -> None:
+    """Read a member to its end: then zipfile compares its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+            while member.read(1 << 20):
+                pass
+    except _ZIP_ERRORS as error:
+        raise refusal(
+            "damaged-file", f"{name} in the zip is damaged ({error})", file=str(path), remedy="fetch it again"
+        ) from None
+
+
+def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[BinaryIO, Mapped | None]:
+    """A member as a file, and where it lies, unless it had to be inflated."""
     if info.compress_type != zipfile.ZIP_STORED:
-        return io.BytesIO(archive.read(info))
-    with archive.open(info) as member:  # to its end, so that zipfile compares the checksum
-        while member.read(1 << 20):
-            pass
+        return io.BytesIO(archive.read(info)), None
     with path.open("rb") as f:  # the local header has name and extra fields of its own lengths
         f.seek(info.header_offset)
         header = f.read(30)
     start = info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    return io.BufferedReader(_Window(path, start, info.file_size))
+    return io.BufferedReader(_Window(path, start, info.file_size)), Mapped(path, start, info.file_size)
 
 
 def _open_folder(path: Path) -> Archive:
@@ -312,6 +343,10 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
         for store in stores:
             store.close()
 
+    def release_all() -> None:
+        for store in stores:
+            store.release()
+
     try:
         for name in names:
             shard = path.parent / name
@@ -341,5 +376,6 @@ def _open_shards(path: Path, index: dict[str, Any]) -> Archive:
         arrays={a: s.arrays[a] for a, s in where.items()},
         attributes=attributes,
         read=lambda p: where[p].read(p),
+        release=release_all,
         close=close_all,
     )

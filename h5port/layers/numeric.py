@@ -50,7 +50,7 @@ class Normalization(Layer, frozen=True, kw_only=True):
         return y.with_mask(x.mask if b.rule("normalization_mask") == "pass" else None)
 
     def _normalized(self, b: Builder, x: Value) -> Value:
-        kept = self._kept_axes(x)
+        kept = self._kept_axes(b, x)
         shape = [kept.get(a, 1) for a in range(x.rank)]
         if self.mean is None:
             norm = b.module("Standardize", shape=shape, epsilon=_EPSILON, invert=self.invert)
@@ -62,12 +62,15 @@ class Normalization(Layer, frozen=True, kw_only=True):
         function = "denormalize" if self.invert else "normalize"
         return b.call(function, x, shape=x.shape, mean=mean, spread=spread)
 
-    def _kept_axes(self, x: Value) -> dict[int, int]:
+    def _kept_axes(self, b: Builder, x: Value) -> dict[int, int]:
         """The axes along which mean and variance differ, with their sizes."""
         axes = [] if self.axis is None else [self.axis] if isinstance(self.axis, int) else self.axis
         if any(not -x.rank <= a < x.rank for a in axes):
             raise refusal("bad-config", f"Normalization over the axes {axes} of a tensor of {x.rank} axes")
         kept = {a: n for a in sorted(a % x.rank for a in axes) if (n := x.dim(a)) is not None}
+        built = b.layer.build_shape
+        if isinstance(built, list) and len(built) == x.rank and any(built[a] != n for a, n in kept.items()):
+            raise refusal("unsupported-graph", f"a Normalization built for {built} is called on {x.known_shape}")
         if len(kept) < len(axes):
             raise refusal("unsupported-graph", f"Normalization over axes {axes} of {x.known_shape}: one has no size")
         return kept

@@ -29,6 +29,7 @@ __all__ = [
     "write_raw",
 ]
 
+Witness = Callable[[], str | None]  # verifies the source; gives its SHA-256 if that is asked for
 WEIGHTS, CONFIG, CODE, REPORT = "model.safetensors", "config.json", "model.py", "report.json"
 
 
@@ -40,14 +41,20 @@ def write_folder(
     read: safetensors.Read,
     *,
     overwrite: bool,
+    witness: Witness,
     progress: Callable[[int], None] | None = None,
-) -> None:
-    """All four files, or none. Raises H5PortError if the folder exists."""
+    release: Callable[[], None] = lambda: None,
+) -> Report:
+    """All four files, or none; gives the report as it was written. Raises H5PortError if the folder exists.
+
+    `witness` is asked when all weights are written; the other arguments are those of `safetensors.write`.
+    """
     with published(out, overwrite=overwrite) as folder:
-        safetensors.write(folder / WEIGHTS, recipes, read, _metadata(report), progress)
+        report = _write_weights(folder / WEIGHTS, recipes, report, read, witness, progress, release)
         (folder / CONFIG).write_bytes(to_json(Document(program=program)))
         (folder / CODE).write_text(print_model(program), encoding="utf-8")
         (folder / REPORT).write_bytes(to_json(report))
+    return report
 
 
 def write_raw(
@@ -57,21 +64,45 @@ def write_raw(
     read: safetensors.Read,
     *,
     overwrite: bool,
+    witness: Witness,
     progress: Callable[[int], None] | None = None,
-) -> None:
+    release: Callable[[], None] = lambda: None,
+) -> Report:
     """One safetensors file of stored arrays under their own names, or nothing."""
     with published_file(out, overwrite=overwrite) as file:
-        safetensors.write(file, recipes, read, _metadata(report), progress)
+        return _write_weights(file, recipes, report, read, witness, progress, release)
+
+
+def _write_weights(
+    file: Path,
+    recipes: Mapping[str, Recipe],
+    report: Report,
+    read: safetensors.Read,
+    witness: Witness,
+    progress: Callable[[int], None] | None,
+    release: Callable[[], None],
+) -> Report:
+    """The weights, with the source's SHA-256 among their metadata; gives the report that has it, too."""
+
+    def late() -> dict[str, str]:
+        nonlocal report
+        digest = witness()
+        report = msgspec.structs.replace(report, source=msgspec.structs.replace(report.source, sha256=digest))
+        return _metadata(report)
+
+    safetensors.write(file, recipes, read, _metadata(report), progress=progress, release=release, late=late)
+    return report
 
 
 def _metadata(report: Report) -> dict[str, str]:
-    return {
+    found = {
         "format": "pt",
         "h5port_version": report.h5port,
         "source": report.source.file,
         "source_sha256": report.source.sha256,
         "writer": report.source.writer,
     }
+    return {k: v for k, v in found.items() if v is not None}
 
 
 def to_json(value: Any) -> bytes:
@@ -113,6 +144,9 @@ def read_report(folder: Path) -> Report:
 class _Head(msgspec.Struct):
     format: str = ""
     version: int = 0
+
+
+NO_DIGEST = "0" * 64  # of the length of a SHA-256, in whose place it stands until that is known
 
 
 def sha256(path: Path) -> str:

@@ -31,7 +31,7 @@ class ModuleReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     file: str
-    sha256: str
+    sha256: str | None  # None where it was not asked for
     container: str
     writer: str
 

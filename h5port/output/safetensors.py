@@ -1,4 +1,4 @@
-"""Writes model.safetensors: the header first, then every tensor straight to its place in the mapped file.
+"""Writes model.safetensors: every tensor straight to its place, in blocks that several threads fill.
 
 Layout (safetensors README): 8 bytes little-endian length of the header, the header as JSON padded with spaces to a
 multiple of 8 bytes, the data. Offsets are in bytes from the start of the data.
@@ -6,16 +6,24 @@ multiple of 8 bytes, the data. Offsets are in bytes from the start of the data.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from h5port.transform.parts import Parts, copy_into
 from h5port.transform.recipe import Recipe
+
+BLOCK = 4 << 20  # bytes that a thread fills and writes at once: they stay in its cache
+RELEASE = 64 << 20  # bytes of tensors after which what was read for them is given back
+THREADS = min(3, os.cpu_count() or 1)
 
 # numpy's name (bfloat16 is carried as its bits) -> safetensors' name, type on disk
 DTYPES = {
@@ -42,32 +50,125 @@ def write(
     recipes: Mapping[str, Recipe],
     read: Read,
     metadata: Mapping[str, str],
+    *,
     progress: Callable[[int], None] | None = None,
+    release: Callable[[], None] = lambda: None,
+    late: Callable[[], Mapping[str, str]] = dict,
 ) -> int:
-    """Execute the recipes into a new file; gives the size of the data in bytes.
+    """Execute the recipes into a new file; gives the size of the data in bytes. The same recipes give the same bytes.
 
-    `read` gives a stored array by its path; `progress` is called with the bytes of each tensor written. The same
-    recipes give the same bytes.
+    read      gives a stored array by its path
+    progress  called with the bytes of each tensor written
+    release   called when nothing is in use any more that `read` gave
+    late      metadata that are known when all data are written: other values, of the same length, for some keys
     """
     places, size = _places(recipes)
-    header = {"__metadata__": dict(metadata)} if metadata else {}
-    for name, (start, stop) in places.items():
-        recipe = recipes[name]
-        header[name] = {"dtype": DTYPES[recipe.dtype][0], "shape": list(recipe.shape()), "data_offsets": [start, stop]}  # type: ignore[dict-item]
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        _reserve(f, 8 + len(text) + size)
-    if size:
-        data = np.memmap(path, np.uint8, "r+", offset=8 + len(text), shape=(size,))
+    head = _header(recipes, places, metadata)
+    with path.open("wb") as f, ThreadPoolExecutor(THREADS) as pool:
+        _reserve(f, len(head) + size)
+        held = 0
         for name, (start, stop) in places.items():
-            _fill(data[start:stop], recipes[name], read)
+            if stop > start:
+                blocks = _blocks(recipes[name].parts(read), len(head) + start)
+                _all_done(pool, f, blocks)
+            held += stop - start
+            if held >= RELEASE:
+                release()
+                held = 0
             if progress is not None:
                 progress(stop - start)
-        data.flush()
-        del data
+        head = _header(recipes, places, {**metadata, **late()})
+        f.seek(0)
+        f.write(head)
     return size
+
+
+def _header(recipes: Mapping[str, Recipe], places: Mapping[str, tuple[int, int]], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    for name, (start, stop) in places.items():
+        recipe = recipes[name]
+        header[name] = {"dtype": DTYPES[recipe.dtype][0], "shape": list(recipe.shape()), "data_offsets": [start, stop]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _blocks(whole: Parts, at: int) -> Iterator[tuple[Parts, int]]:
+    """A tensor in blocks that lie in one piece in the file, and where: no more than BLOCK bytes each, if there are axes
+    to cut."""
+    width = whole.dtype.itemsize
+    axis, row = len(whole.shape), width
+    while axis and row * whole.shape[axis - 1] <= BLOCK:
+        axis -= 1
+        row *= whole.shape[axis]
+    if not axis:
+        yield whole, at
+        return
+    axis, many = axis - 1, max(1, BLOCK // row)
+    for place in np.ndindex(whole.shape[:axis]):
+        block = whole
+        for outer, index in enumerate(place):
+            block = block.within(outer, index, index + 1)
+        for start in range(0, whole.shape[axis], many):
+            stop = min(start + many, whole.shape[axis])
+            yield block.within(axis, start, stop), at
+            at += (stop - start) * row
+
+
+def _all_done(pool: ThreadPoolExecutor, f: BinaryIO, blocks: Iterator[tuple[Parts, int]]) -> None:
+    """Write all blocks, a few at a time; raises what any of them raised."""
+    first = next(blocks)
+    second = next(blocks, None)
+    if second is None:  # no need to wait for another thread
+        _put(f, *first)
+        return
+    waiting: set[Future[None]] = set()
+    for block in itertools.chain((first, second), blocks):
+        if len(waiting) >= 2 * THREADS:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+        waiting.add(pool.submit(_put, f, *block))
+    for future in waiting:
+        future.result()
+
+
+def _put(f: BinaryIO, block: Parts, at: int) -> None:
+    """One block to its place in the file, little-endian."""
+    dtype = block.dtype.newbyteorder("<")
+    alone = block.parts[0].array if len(block.parts) == 1 else None
+    if alone is not None and alone.dtype == dtype and alone.flags.c_contiguous:
+        _write_at(f, alone, at)
+        return
+    out = _buffer(math.prod(block.shape) * dtype.itemsize).view(dtype).reshape(block.shape)
+    copy_into(out, block)
+    _write_at(f, out, at)
+
+
+_own = threading.local()
+
+
+def _buffer(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """So many bytes, which the thread uses again."""
+    if not hasattr(_own, "buffer") or _own.buffer.size < size:
+        _own.buffer = np.empty(max(size, BLOCK), np.uint8)
+    found: np.ndarray[Any, np.dtype[np.uint8]] = _own.buffer[:size]
+    return found
+
+
+_seeking = threading.Lock()
+
+
+def _write_at(f: BinaryIO, array: np.ndarray[Any, Any], at: int) -> None:
+    data = array.reshape(-1).view(np.uint8).data
+    if hasattr(os, "pwrite"):
+        while data:
+            count = os.pwrite(f.fileno(), data, at)
+            data, at = data[count:], at + count
+        return
+    with _seeking:
+        f.seek(at)
+        f.write(data)
 
 
 def width(dtype: str) -> int:
@@ -94,8 +195,3 @@ def _places(recipes: Mapping[str, Recipe]) -> tuple[dict[str, tuple[int, int]], 
         places[name] = (at, at + size)
         at += size
     return places, at
-
-
-def _fill(data: np.ndarray[Any, Any], recipe: Recipe, read: Read) -> None:
-    if data.size:
-        recipe.apply_into(read, data.view(DTYPES[recipe.dtype][1]).reshape(recipe.shape()))

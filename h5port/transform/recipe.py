@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from h5port.transform.steps import AnyStep, Array, Shape
+from h5port.transform.parts import Array, Parts, Shape, as_array, copy_into, whole
+from h5port.transform.steps import AnyStep
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -91,15 +92,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             shapes.append(step.shapes(shapes[-1]))
         return shapes
 
-    def apply(self, read: Callable[[str], Array]) -> Array:
-        """The target as an array (a view where that is possible). `read` gives a stored array by its name."""
+    def parts(self, read: Callable[[str], Array]) -> Parts:
+        """The target in parts, which are views where that is possible. `read` gives a stored array by its name."""
         if self.fill_shape is not None:
-            return _filled(self.fill_shape, self.fill or 0.0, self.dtype)
-        arrays = tuple(s.take(read(s.array)) for s in self.sources)
+            return whole(_filled(self.fill_shape, self.fill or 0.0, self.dtype))
+        arrays = tuple(whole(s.take(self._checked(read(s.array)))) for s in self.sources)
         for step in self.steps:
-            arrays = step.apply(arrays)
+            arrays = step.move(arrays)
         (result,) = arrays
         return result
+
+    def apply(self, read: Callable[[str], Array]) -> Array:
+        """The target as one array."""
+        return as_array(self.parts(read))
 
     def _checked(self, a: Array) -> Array:
         """The stored array, which must be of the recipe's type: nothing lossless is converted on the way."""
@@ -109,10 +114,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply_into(self, read: Callable[[str], Array], out: Array) -> None:
         """The same, written into `out` in whatever memory order `out` has."""
-        result = self.apply(lambda name: self._checked(read(name)))
+        result = self.parts(read)
         if out.dtype.newbyteorder("=") != memory_dtype(self.dtype) or out.shape != result.shape:
             raise ValueError(f"{result.dtype} {result.shape} does not fit into {out.dtype} {out.shape}")
-        out[...] = result
+        copy_into(out, result)
 
     def invert(self, target: Array, into: Mapping[str, Array]) -> None:
         """Write the parts of the stored arrays that this target was made of back into `into`."""

@@ -1,20 +1,19 @@
 """Small, named operations on tuples of arrays, invertible but for those of quantisation and LoRA.
 
 A step takes a tuple of arrays and gives a tuple of arrays: `Split` and `Concat` change how many there are,
-all others treat each array alike. `apply` never copies more than numpy must; `invert` undoes `apply` bit for
-bit; `shapes` computes what comes out without any data.
+all others treat each array alike. A step that only moves elements says so as `move`, on arrays in parts, and copies
+nothing; others say what they do as `apply`, on whole arrays. `invert` undoes a step bit for bit; `shapes` computes what
+comes out without any data.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
+from h5port.transform.parts import Array, Part, Parts, Shape, as_array, cut, side_by_side, whole
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="step"):
@@ -23,8 +22,12 @@ class Step(msgspec.Struct, frozen=True, tag_field="step"):
     def shapes(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
         raise NotImplementedError
 
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        """What comes out, in parts: views of what comes in where the step only moves elements."""
+        return tuple(whole(a) for a in self.apply(tuple(map(as_array, arrays))))
+
     def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        raise NotImplementedError
+        return tuple(map(as_array, self.move(tuple(map(whole, arrays)))))
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
         """Undo `apply`; `shapes` are those of the arrays that `apply` was given."""
@@ -43,8 +46,18 @@ class Transpose(Step, frozen=True, tag="transpose"):
             _require(sorted(self.axes) == list(range(len(s))), f"{list(self.axes)} are not the axes of {s}")
         return tuple(tuple(s[a] for a in self.axes) for s in shapes)
 
-    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(a.transpose(self.axes) for a in arrays)
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        def turn(at: Shape) -> Shape:
+            return tuple(at[a] for a in self.axes)
+
+        return tuple(
+            Parts(
+                turn(given.shape),
+                given.dtype,
+                tuple(Part(turn(p.start), p.array.transpose(self.axes)) for p in given.parts),
+            )
+            for given in arrays
+        )
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
         back = [self.axes.index(i) for i in range(len(self.axes))]
@@ -82,8 +95,13 @@ class Flip(Step, frozen=True, tag="flip"):
             _require(once, f"{list(self.axes)} are not axes of {s}")
         return shapes
 
-    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(np.flip(a, self.axes) for a in arrays)
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        def turn(given: Parts, part: Part) -> Part:
+            ends = zip(given.shape, part.start, part.array.shape, strict=True)
+            start = (n - s - m if i in self.axes else s for i, (n, s, m) in enumerate(ends))
+            return Part(tuple(start), np.flip(part.array, self.axes))
+
+        return tuple(given.with_parts(given.shape, (turn(given, p) for p in given.parts)) for given in arrays)
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
         return self.apply(arrays)
@@ -107,16 +125,16 @@ class Blocks(Step, frozen=True, tag="blocks"):
             _require(s[self.axis] % count == 0, f"axis {self.axis} of {s} is not made of {count} equal blocks")
         return shapes
 
-    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return tuple(self._reorder(a, self.order) for a in arrays)
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        return tuple(self._reordered(given) for given in arrays)
+
+    def _reordered(self, given: Parts) -> Parts:
+        size = given.shape[self.axis] // len(self.order)
+        blocks = list(cut(given, self.axis, [size] * len(self.order)))
+        return side_by_side([blocks[i] for i in self.order], self.axis)
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
-        back = tuple(self.order.index(i) for i in range(len(self.order)))
-        return tuple(self._reorder(a, back) for a in arrays)
-
-    def _reorder(self, a: Array, order: tuple[int, ...]) -> Array:
-        blocks = np.split(a, len(order), self.axis)
-        return np.concatenate([blocks[i] for i in order], self.axis)
+        return Blocks(self.axis, tuple(self.order.index(i) for i in range(len(self.order)))).apply(arrays)
 
     def words(self) -> str:
         return f"reorder the {len(self.order)} gate blocks along axis {self.axis} to {list(self.order)}"
@@ -136,9 +154,9 @@ class Split(Step, frozen=True, tag="split"):
         _require(whole, f"axis {self.axis} of {s} is not made of {self.parts} equal parts")
         return (_with(s, self.axis, s[self.axis] // self.parts),) * self.parts
 
-    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        (a,) = arrays
-        return tuple(np.split(a, self.parts, self.axis))
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        (given,) = arrays
+        return tuple(cut(given, self.axis, [given.shape[self.axis] // self.parts] * self.parts))
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
         return (np.concatenate(arrays, self.axis),)
@@ -161,8 +179,8 @@ class Concat(Step, frozen=True, tag="concat"):
         _require(alike, f"cannot join {list(shapes)} along axis {self.axis}")
         return (_with(first, self.axis, sum(s[self.axis] for s in shapes)),)
 
-    def apply(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return (np.concatenate(arrays, self.axis),)
+    def move(self, arrays: tuple[Parts, ...]) -> tuple[Parts, ...]:
+        return (side_by_side(arrays, self.axis),)
 
     def invert(self, arrays: tuple[Array, ...], shapes: tuple[Shape, ...]) -> tuple[Array, ...]:
         (a,) = arrays

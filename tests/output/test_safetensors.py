@@ -180,7 +180,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
 
     def write_all(case: tuple[dict[str, Array], tuple[str, ...]], metadata: Any = None, progress: Any = None) -> Any:
         stored, bfloat16 = case
-        return path, write(path, whole(stored, bfloat16), read_from(stored), metadata or {}, progress)
+        return path, write(path, whole(stored, bfloat16), read_from(stored), metadata or {}, progress=progress)
 
     return write_all
 

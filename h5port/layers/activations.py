@@ -67,7 +67,9 @@ class ActivationLayer(Layer, frozen=True, kw_only=True):
         raise NotImplementedError
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
-        return apply(b, self.function(b.writer), x)
+        function = self.function(b.writer)
+        keeps = function is None or function.name == "relu"
+        return apply(b, function, x if keeps else b.floating(x))
 
 
 def resolve(spec: ActivationSpec, writer: Writer) -> Function | None:

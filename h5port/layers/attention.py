@@ -89,7 +89,9 @@ class ScoredAttention(Layer, frozen=True, kw_only=True):
         passed = None if rule == "none" else mask
         if rule == "found" and b.explicit_mask:
             passed = b.found[0].mask
-        return (y if mask is None else b.call("zero_masked", y, mask, shape=y.shape)).with_mask(passed)
+        if mask is not None:
+            y = b.call(b.rule("attention_masked_queries"), y, mask, shape=y.shape)
+        return y.with_mask(passed)
 
 
 def _inputs(b: Builder, x: Any) -> tuple[Value, Value, Value]:

@@ -65,6 +65,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     takes_arguments  whether its calls may have arguments beside the input, the mask and `training`
     takes_mask  whether it computes something else with a mask
     takes_strings  whether its inputs may be strings
+    floats_only whether whole numbers are refused: Keras gives them back as whole numbers, or fails
     casts       whether floating inputs come in the type that the layer computes in; otherwise as they are
     kernels   variables that quantisation and LoRA change
     quantizations  the modes of quantisation in which it is exact
@@ -81,6 +82,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     is_function: ClassVar[bool] = False
     trains_by_default: ClassVar[bool] = False
     takes_strings: ClassVar[bool] = False
+    floats_only: ClassVar[bool] = False
     casts: ClassVar[bool] = True
     mask: ClassVar[MaskRule] = "passes"
     kernels: ClassVar[tuple[str, ...]] = ()

@@ -69,6 +69,8 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         x = b.cast(x, b.dtype)
+        if self.epsilon < 0:
+            raise refusal("unsupported-option", f"epsilon {self.epsilon}, of which Kerases take other roots")
         if self.mode != 0:
             return self._keras1_mode(b, x)
         if self.renorm:

@@ -297,6 +297,16 @@ class Builder:
             return x
         return self.call("cast", x, shape=x.shape, dtype=dtype, to=dtype).with_mask(x.mask)
 
+    def floating(self, x: Value) -> Value:
+        """`x`. Raises H5PortError if it holds whole numbers."""
+        if x.dtype not in FLOATS:
+            raise refusal(
+                "unsupported-graph",
+                f"{x.dtype} reaches a {self.layer.class_name}: {self.writer} gives it back as whole numbers, or fails",
+                remedy="cast it to a floating type in Keras",
+            )
+        return x
+
     # ---- stored arrays
 
     def has(self, variable: str) -> bool:
@@ -351,7 +361,7 @@ class Builder:
     def module(self, type: str, suffix: str = "", why: str | None = None, **args: Any) -> Module:
         """A module of a torch.nn class or a shim; the same one again when the layer is called again."""
         name = self.program.module_name(self.base, suffix)
-        if self.dtype != "float32" and is_typed(type):
+        if is_typed(type) and self.dtype != "float32":
             args["dtype"] = self.dtype
         spec = ModuleSpec(type=type, args=args, why=why)
         known = self.program.modules.get(name)

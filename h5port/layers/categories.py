@@ -82,6 +82,8 @@ class CategoryEncoding(Layer, frozen=True, kw_only=True):
 
 
 def output_dtype(b: Builder) -> str:
-    """The dtype of a layer that may be asked to give integers."""
+    """The dtype of a layer that may be asked to give integers; one whose dtype is that of its strings gives floats."""
     dtype = b.layer.dtype or ""
+    if dtype == "string":
+        return b.building.floatx
     return dtype if dtype.startswith(("int", "uint")) else b.dtype

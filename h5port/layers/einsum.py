@@ -96,6 +96,7 @@ class EinsumDense(Layer, frozen=True, kw_only=True):
         return tuple(sizes.get(a) for a in kernel), bias + (1,) * elided, (*own, *rest)
 
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
+        x = b.cast(x, b.dtype)
         inputs, letters, output, _ = self._parts()
         if not set(self.bias_axes or "") <= set(output):
             raise refusal("unsupported-option", f"bias_axes {self.bias_axes!r} of the equation {self.equation}")

@@ -231,6 +231,8 @@ def _lower_layer(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return layer.lower(b, args, named=kwargs)
     if b.layer.is_operation:
         return layer.lower(b, *args, **kwargs)
+    if layer.floats_only:
+        args = [_map(a, b.floating) for a in args]
     if layer.casts:
         args = [_map(a, lambda v: b.cast(v, b.dtype) if v.dtype in ("float32", "float64") else v) for a in args]
     x = args[0] if args else kwargs.pop(layer.arguments[0], None)
@@ -333,8 +335,10 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     unknown = sorted(k for k, v in kwargs.items() if v is not None)
     if unknown:
         raise refusal("unsupported-graph", f"arguments of a call that h5port does not know: {unknown}")
-    given = _with_given_mask(b, _flat_inputs(model, args[0] if len(args) == 1 else list(args)), mask)
-    given = [_as_input(b, model.layers[r.layer], v) for r, v in zip(refs(model.inputs), given, strict=True)]
+    found = _flat_inputs(model, args[0] if len(args) == 1 else list(args))
+    starts = [model.layers[r.layer] for r in refs(model.inputs)]
+    masked = _with_given_mask(b, found, mask)
+    given = [_as_input(b, *one) for one in zip(starts, masked, found, strict=True)]
     inner = ProgramBuilder(b.building, f"{b.program.prefix}{b.base}.")
     inputs = _inner_inputs(inner, model, given)
     outputs = _Lowering(inner, model, b.label, trainable=b.trainable).nested(inputs)
@@ -369,9 +373,13 @@ def lower_nested(b: Builder, args: list[Any], kwargs: dict[str, Any]) -> Any:
     return _map(outputs, lambda v: next(answers))
 
 
-def _as_input(b: Builder, layer: LayerConfig, value: Value) -> Value:
-    """What a nested model makes of a value that it is given for one of its inputs (_conform_to_reference_input of
-    tf_keras 2.21, engine/functional.py; _convert_inputs_to_tensors of Keras 3.15, models/functional.py)."""
+def _as_input(b: Builder, layer: LayerConfig, value: Value, found: Value) -> Value:
+    """What a nested model makes of a value that it is given for one of its inputs; `found` has the mask that it came
+    with, `value` that of the call's argument.
+
+    _conform_to_reference_input of tf_keras 2.21, engine/functional.py; _standardize_inputs and call of Keras 3.15,
+    models/functional.py, where a mask of None leaves the one on the tensor, which a cast has not.
+    """
     rule = b.rule("nested_input")
     wanted = value.dtype if layer.dtype is None or rule == "as given" else _input_type(layer, value.dtype)
     if layer.batch_shape and value.shape is not None and len(layer.batch_shape) != value.rank:
@@ -379,7 +387,7 @@ def _as_input(b: Builder, layer: LayerConfig, value: Value) -> Value:
             "unsupported-graph", f"a nested model whose input has {len(layer.batch_shape)} axes is given {value.rank}"
         )
     if wanted == value.dtype or "string" in (wanted, value.dtype):
-        return value
+        return found if rule == "cast" and value.mask is None else value
     cast = b.cast(value, wanted)
     return cast.with_mask(None) if rule == "cast, and its mask lost" else cast
 

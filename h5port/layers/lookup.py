@@ -12,7 +12,7 @@ import numpy as np
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.categories import encoded
+from h5port.layers.categories import encoded, output_dtype
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
 from h5port.schema.writer import Writer
@@ -131,9 +131,9 @@ class Lookup(Layer, frozen=True, kw_only=True):
         if self.output_mode == "int":
             return ids
         if self.output_mode == "tf_idf":
-            return self._weighted(b, encoded(b, ids, "count", depth, b.dtype), size, depth)
+            return self._weighted(b, encoded(b, ids, "count", depth, output_dtype(b)), size, depth)
         dtype = b.rule("lookup_counts")
-        return encoded(b, ids, self.output_mode, depth, b.dtype if dtype == "policy" else dtype)
+        return encoded(b, ids, self.output_mode, depth, output_dtype(b) if dtype == "policy" else dtype)
 
     def _weighted(self, b: Builder, counts: Value, size: int, depth: int) -> Value:
         """Counts times inverse document frequencies: the stored ones, or those of the config."""

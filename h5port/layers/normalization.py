@@ -44,6 +44,7 @@ class LayerNormalization(Layer, frozen=True, kw_only=True):
     center: bool = True
     scale: bool = True
     rms_scaling: bool = False
+    floats_only = True
     examples = (
         example(),
         example(axis=[1, 2]),
@@ -111,6 +112,7 @@ class GroupNormalization(Layer, frozen=True, kw_only=True):
     epsilon: float = 1e-3
     center: bool = True
     scale: bool = True
+    floats_only = True
     examples = (
         example(on=((5, 6),), weights=((6,), (6,)), groups=3),
         example(on=((3, 5, 6),), weights=((6,), (6,)), groups=2, epsilon=0.1),
@@ -180,6 +182,7 @@ class RMSNormalization(Layer, frozen=True, kw_only=True):
     axis: int | list[int] = -1
     epsilon: float = 1e-6
     mask = "stops"
+    floats_only = True
     examples = (
         example(weights=((4,),)),
         example(weights=((7, 4),), axis=[1, 2]),

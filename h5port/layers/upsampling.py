@@ -61,7 +61,7 @@ class UpSampling2D(UpSampling, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         if self.interpolation == "nearest":
             return super().lower(b, x, **kwargs)
-        first = channels_to_front(b, of_rank(b, b.cast(x, b.dtype), 2), self.data_format)
+        first = channels_to_front(b, of_rank(b, b.cast(b.floating(x), b.dtype), 2), self.data_format)
         times = numbers(self.size, 2, "size")
         grid = b.rule("upsampling_grid")
         if grid == "theano":

@@ -68,8 +68,9 @@ def write(
         _reserve(f, len(head) + size)
         held = 0
         for name, (start, stop) in places.items():
+            recipe = recipes[name]
             if stop > start:
-                blocks = _blocks(recipes[name].parts(read), len(head) + start)
+                blocks = _blocks(recipe.parts(recipe.checked(read)), len(head) + start)
                 _all_done(pool, f, blocks)
             held += stop - start
             if held >= RELEASE:

@@ -116,6 +116,8 @@ RULES: dict[str, dict[str, Any]] = {
     # which mask comes out of Attention: the one that it was given; none; the one found on the query, even where
     # another was given
     "attention_output_mask": {"0.1": "given", "3.0": "none", "3.4": "found", "3.11": "given"},
+    # masked queries of Attention: times zero, or zero whatever came out (NaN)
+    "attention_masked_queries": {"0.1": "zero_masked", "3.15": "kept_where"},
     # the value mask of Attention: these Kerases forgot its axis of queries
     "attention_value_mask": {"0.1": "use", "3.0": "refuse", "3.12": "use"},
     # the masks of MultiHeadAttention: ignored; found on query, value and key; given as `<name>_mask`, else found; the

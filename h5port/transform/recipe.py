@@ -96,7 +96,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The target in parts, which are views where that is possible. `read` gives a stored array by its name."""
         if self.fill_shape is not None:
             return whole(_filled(self.fill_shape, self.fill or 0.0, self.dtype))
-        arrays = tuple(whole(s.take(self._checked(read(s.array)))) for s in self.sources)
+        arrays = tuple(whole(s.take(read(s.array))) for s in self.sources)
         for step in self.steps:
             arrays = step.move(arrays)
         (result,) = arrays
@@ -106,15 +106,20 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The target as one array."""
         return as_array(self.parts(read))
 
-    def _checked(self, a: Array) -> Array:
-        """The stored array, which must be of the recipe's type: nothing lossless is converted on the way."""
-        if self.lossless and a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
-            raise ValueError(f"a source of type {a.dtype} for a target of type {self.dtype}")
-        return a
+    def checked(self, read: Callable[[str], Array]) -> Callable[[str], Array]:
+        """`read`, where what it gives must be of the recipe's type: nothing lossless is converted on the way."""
+
+        def checked(name: str) -> Array:
+            a = read(name)
+            if self.lossless and a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
+                raise ValueError(f"a source of type {a.dtype} for a target of type {self.dtype}")
+            return a
+
+        return checked
 
     def apply_into(self, read: Callable[[str], Array], out: Array) -> None:
         """The same, written into `out` in whatever memory order `out` has."""
-        result = self.parts(read)
+        result = self.parts(self.checked(read))
         if out.dtype.newbyteorder("=") != memory_dtype(self.dtype) or out.shape != result.shape:
             raise ValueError(f"{result.dtype} {result.shape} does not fit into {out.dtype} {out.shape}")
         copy_into(out, result)

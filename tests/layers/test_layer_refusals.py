@@ -44,6 +44,7 @@ def refusal(*entry: Any, **given: Any) -> H5PortError:
         (("Rescaling", {"scale": [1.0, 2.0]}), PIXELS, "unsupported-option", "[1.0, 2.0]"),
         (("AutoContrast", {"value_range": [1, 0]}), PIXELS, "unsupported-option", "value_range"),
         (("ConvLSTM2D", CONV), (None, 7, 4), "unsupported-graph", "axes"),
+        (("BatchNormalization", {"epsilon": -0.3}), PIXELS, "unsupported-option", "-0.3"),
     ],
 )
 def test_what_no_torch_module_computes_is_refused(entry: Any, on: Shape, code: str, word: str) -> None:
@@ -78,6 +79,30 @@ def test_a_layer_that_shall_compute_in_whole_numbers_is_refused(layer: str, dtyp
     error = refusal(layer, {"dtype": dtype, **({"mean": 1.0, "variance": 2.0} if layer == "Normalization" else {})})
     assert error.code == "unsupported-option"
     assert dtype in str(error)
+
+
+@pytest.mark.parametrize("given", ["int32", "uint8", "bool"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("LayerNormalization", {}),
+        ("GroupNormalization", {"groups": 2}),
+        ("RMSNormalization", {}),
+        ("LeakyReLU", {}),
+        ("ReLU", {"max_value": 2.0}),
+        ("UpSampling2D", {"interpolation": "bilinear"}),
+    ],
+    ids=lambda entry: entry[0],
+)
+def test_whole_numbers_are_refused_where_keras_gives_them_back_as_such(entry: Any, given: str) -> None:
+    error = refusal(*entry, inputs=(PIXELS,), given=given)
+    assert error.code == "unsupported-graph"
+    assert given in str(error)
+
+
+@pytest.mark.parametrize("name", ["UpSampling2D", "ReLU", "BatchNormalization", "UnitNormalization"])
+def test_whole_numbers_are_taken_where_keras_takes_them(name: str) -> None:
+    synthetic((name, {}), inputs=(PIXELS,), given="int32").lower()
 
 
 # ---- where Kerases differ

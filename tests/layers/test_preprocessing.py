@@ -268,3 +268,32 @@ def _empty_h5(folder: Path) -> bytes:
         f.create_group("layers/string_lookup/vars")
         f.create_group("vars")
     return (folder / "w.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "given"),
+    [
+        ("StringLookup", "int64", "string"),
+        ("IntegerLookup", "int64", "int64"),
+        ("TextVectorization", "string", "string"),
+        ("CategoryEncoding", "int64", "int64"),
+        ("Discretization", "int64", "float32"),
+        ("Hashing", "int64", "string"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["int", "multi_hot", "count"])
+@pytest.mark.parametrize("writer", [TF_KERAS, KERAS3])
+def test_layers_of_categories_may_have_the_type_of_their_categories(
+    name: str, policy: str, given: str, mode: str, writer: str
+) -> None:
+    """tf.keras writes such a dtype even where nobody asked for one."""
+    options: dict[str, Any] = {
+        "StringLookup": {"vocabulary": ["a", "b"], "output_mode": mode},
+        "IntegerLookup": {"vocabulary": [7, 1], "output_mode": mode},
+        "TextVectorization": {"vocabulary": ["a", "b"], "output_mode": mode},
+        "CategoryEncoding": {"num_tokens": 3, "output_mode": "multi_hot" if mode == "int" else mode},
+        "Discretization": {"bin_boundaries": [0.5], "output_mode": mode},
+        "Hashing": {"num_bins": 3, "output_mode": mode},
+    }
+    on = (None, 1) if name == "TextVectorization" else (None, 5)
+    model((name, options[name] | {"dtype": policy}), on=on, given=given, writer=writer).lower()

@@ -109,6 +109,9 @@ def variants(name: str, given: Example) -> Iterator[tuple[str, dict[str, Any]]]:
             "policy": "float64",
         },
     )
+    if any(x["dtype"].startswith("float") for x in inputs):
+        whole = [i | {"dtype": "int32"} if i["dtype"].startswith("float") else i for i in inputs]
+        yield "whole", {"inputs": whole, "nodes": [node | {"args": arguments(name, refs)}]}
     reader = Node(layer="SimpleRNN", config={"units": 2, "return_sequences": True}, pick=[0], rank=3)
     twice = [f"x{i + count}" for i in range(count)]
     yield (

@@ -32,6 +32,7 @@ from description import Description, Mutant
 HERE = Path(__file__).parent
 FAILURES = HERE / "failures"
 PROCESSES = 2
+PATIENCE = 120  # seconds without a result after which a job is given up; the first one waits for imports
 KEPT = 20  # failures that one run writes down
 
 
@@ -66,7 +67,7 @@ class Oracle:
                 command = [
                     str(a) for a in (self.python, HERE / "build.py", jobs_file, results_file, self.folder, len(results))
                 ]
-                subprocess.run(command, check=False, stdout=log, stderr=log)
+                _run_while_it_goes_on(command, results_file, log)
             results = (
                 [json.loads(line) for line in results_file.read_text().splitlines()] if results_file.exists() else []
             )
@@ -76,6 +77,19 @@ class Oracle:
                     file.write(json.dumps(died) + "\n")
                 results.append(died)
         return results
+
+
+def _run_while_it_goes_on(command: list[str], results_file: Path, log: Any) -> None:
+    """Run a process to its end, or until a job takes longer than PATIENCE: some changed models keep Keras forever."""
+    with subprocess.Popen(command, stdout=log, stderr=log) as process:
+        size = -1
+        while process.poll() is None:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                before, size = size, results_file.stat().st_size if results_file.exists() else 0
+                if size == before:
+                    process.kill()
 
 
 class Tally:
@@ -143,6 +157,7 @@ def main() -> int:
     parser.add_argument("--only", help="cases of this layer or operation class alone")
     parser.add_argument("--seed", type=int, default=0, help="of all draws")
     parser.add_argument("--variants", type=int, default=600, help="examples masked, wrapped, called twice ...")
+    parser.add_argument("--kind", default="", help="variants of this kind alone: whole, masked, timed ...")
     parser.add_argument("--graphs", type=int, default=1000)
     parser.add_argument("--layers", type=int, default=600)
     parser.add_argument("--mutants", type=int, default=3500)
@@ -188,7 +203,7 @@ def of_examples(given: argparse.Namespace, wanted: Callable[[Iterable[str]], boo
     """All examples as they are, and as many of their variants as are asked for."""
     every = [d for d in examples.descriptions() if wanted(d["classes"])]
     plain = [d for d in every if examples.is_plain(d["id"])]
-    others = [d for d in every if not examples.is_plain(d["id"])]
+    others = [d for d in every if not examples.is_plain(d["id"]) and given.kind in d["id"]]
     return {
         "examples": plain,
         "variants": random.Random(given.seed).sample(others, min(given.variants, len(others))),

@@ -17,6 +17,10 @@ def zero_masked(x, mask):
     return x * mask.unsqueeze(-1).to(x.dtype)
 
 
+def kept_where(x, mask):
+    return torch.where(mask.unsqueeze(-1), x, 0.0)
+
+
 def logical_and(x, y):
     return x & y
 

@@ -93,18 +93,16 @@ def convert(
         partial=partial,
         stack_recurrent=stack_recurrent,
     )
-    with _lowered(path, options) as (archive, lowered, who), _watched(archive, hash=hash) as witness:
+    with _lowered(path, options) as (archive, lowered, who), _origin(archive, hash=hash) as origin:
         report = _report(archive, lowered, who, folder.NO_DIGEST if hash else None, target)
         return folder.write_folder(
             target,
             lowered.program,
             lowered.recipes,
             report,
-            archive.read,
+            origin,
             overwrite=overwrite,
-            witness=witness,
             progress=_counter(report.bytes, progress),
-            release=archive.release,
         )
 
 
@@ -280,8 +278,8 @@ def _lowered(path: Path, options: Options) -> Iterator[tuple[Archive, Lowered, W
 
 
 @contextmanager
-def _watched(archive: Archive, *, hash: bool) -> Iterator[folder.Witness]:
-    """The bytes of the source are verified, and hashed if that is asked for, while others do their work on them."""
+def _origin(archive: Archive, *, hash: bool) -> Iterator[folder.Origin]:
+    """The source for the writer. Its bytes are verified, and hashed if that is asked for, while others work on them."""
     with ThreadPoolExecutor(2) as pool:
         verified = pool.submit(archive.verify)
         digest = pool.submit(folder.sha256, archive.source) if hash else None
@@ -290,7 +288,7 @@ def _watched(archive: Archive, *, hash: bool) -> Iterator[folder.Witness]:
             verified.result()
             return None if digest is None else digest.result()
 
-        yield witness
+        yield folder.Origin(archive.read, archive.release, witness)
 
 
 def _parse(archive: Archive, options: Options) -> tuple[Model, Writer]:
@@ -324,20 +322,12 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None] | N
 
 
 def _convert_raw(path: Path, target: Path, *, overwrite: bool, hash: bool, progress: Progress | None) -> Report:
-    with open_archive(path, any_hdf5=True) as archive, _watched(archive, hash=hash) as witness:
+    with open_archive(path, any_hdf5=True) as archive, _origin(archive, hash=hash) as origin:
         recipes = {n: Recipe(sources=(Source(n, a.shape),), dtype=a.dtype) for n, a in archive.arrays.items()}
         source = _source_report(archive, "not asked", folder.NO_DIGEST if hash else None)
         report = _report_of(recipes, source, target)
-        return folder.write_raw(
-            target,
-            recipes,
-            report,
-            archive.read,
-            overwrite=overwrite,
-            witness=witness,
-            progress=_counter(report.bytes, progress),
-            release=archive.release,
-        )
+        counter = _counter(report.bytes, progress)
+        return folder.write_raw(target, recipes, report, origin, overwrite=overwrite, progress=counter)
 
 
 def _source_report(archive: Archive, writer: str, sha256: str | None) -> SourceReport:

@@ -42,7 +42,7 @@ _READING = _options(
     click.option("--writer", metavar="NAME-VERSION", help="The Keras that wrote the file, such as keras-2.2.4."),
     click.option(
         "--source-backend",
-        type=click.Choice(BACKENDS),
+        type=click.Choice(["auto", *BACKENDS]),
         default="auto",
         show_default=True,
         help="The backend of the Keras that wrote the file.",

@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-.venv/bin/python -m build --wheel --outdir "$work" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+# by way of the source distribution: what earlier builds left in build/ is not packed
+.venv/bin/python -m build --outdir "$work" . >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 .venv/bin/python -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/h5port-*.whl
 model=$(pwd)/fixtures/made/bilstm_keras231/model.h5

@@ -87,12 +87,14 @@ class Hdf5Store:
         return native
 
     def _in_place(self, dataset: h5py.Dataset) -> np.ndarray[Any, Any] | None:
-        """None for arrays in chunks, of another byte order, or of a type whose bytes HDF5 turns into others."""
+        """None for arrays in chunks, and for types whose bytes HDF5 turns into others: of another byte order, or with
+        bits in other places than in memory."""
         dtype = np.dtype("<u2") if dataset.dtype.kind == "V" else dataset.dtype
         offset = dataset.id.get_offset()
         if self._mapped is None or dataset.chunks is not None or offset is None or self.file.userblock_size:
             return None
-        if dtype.kind == "b" or not dtype.isnative or not dataset.size:
+        as_in_memory = dataset.dtype.kind == "V" or dataset.id.get_type() == h5py.h5t.py_create(dtype.newbyteorder("="))
+        if not dtype.isnative or not as_in_memory or dtype.kind == "b" or not dataset.size:
             return None
         stored = self._mapped.bytes()[offset : offset + dataset.size * dtype.itemsize]
         in_place: np.ndarray[Any, Any] = stored.view(dtype).reshape(dataset.shape)

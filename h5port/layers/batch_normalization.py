@@ -70,7 +70,7 @@ class BatchNormalization(Layer, frozen=True, kw_only=True):
     def lower(self, b: Builder, x: Value, **kwargs: Any) -> Value:
         x = b.cast(x, b.dtype)
         if self.epsilon < 0:
-            raise refusal("unsupported-option", f"epsilon {self.epsilon}, of which Kerases take other roots")
+            raise refusal("unsupported-option", f"epsilon {self.epsilon}: torch takes none below zero")
         if self.mode != 0:
             return self._keras1_mode(b, x)
         if self.renorm:

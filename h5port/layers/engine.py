@@ -122,7 +122,7 @@ class _Lowering:
         dtype = "float32"
         with self.building.problems.collect(layer=layer.name):
             decode(layer, self.building.writer)
-            dtype = _input_type(layer, self.building.floatx)
+            dtype = _input_type(layer, layer.dtype or self.building.floatx)
         raw = self.builder.new_value(layer.name, layer.batch_shape, dtype, "input")
         if dtype == "string":
             self.outputs_of[(ref.layer, 0)] = raw
@@ -381,7 +381,7 @@ def _as_input(b: Builder, layer: LayerConfig, value: Value, found: Value) -> Val
     models/functional.py, where a mask of None leaves the one on the tensor, which a cast has not.
     """
     rule = b.rule("nested_input")
-    wanted = value.dtype if layer.dtype is None or rule == "as given" else _input_type(layer, value.dtype)
+    wanted = value.dtype if layer.dtype is None or rule == "as given" else _input_type(layer, layer.dtype)
     if layer.batch_shape and value.shape is not None and len(layer.batch_shape) != value.rank:
         raise refusal(
             "unsupported-graph", f"a nested model whose input has {len(layer.batch_shape)} axes is given {value.rank}"
@@ -457,8 +457,7 @@ _INPUT_TYPES = {
 }
 
 
-def _input_type(layer: LayerConfig, floatx: str) -> str:
-    dtype = layer.dtype or floatx
+def _input_type(layer: LayerConfig, dtype: str) -> str:
     if dtype not in _INPUT_TYPES:
         raise refusal("unsupported-option", f"the input {layer.name!r} is of type {dtype}", layer=layer.place)
     return _INPUT_TYPES[dtype]

@@ -15,7 +15,7 @@ from h5port.layers import activations
 from h5port.layers.base import ActivationSpec, Layer, declares, example
 from h5port.layers.builder import Builder, Module, Tensor, Value
 from h5port.layers.core import bias_name, kernel_name
-from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, length, numbers
+from h5port.layers.spatial import DataFormat, channels_back, channels_to_front, lengths, numbers
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
@@ -88,7 +88,7 @@ class LocalConvolution(Layer, frozen=True, kw_only=True):
             raise refusal("unsupported-graph", "a locally connected layer on an input whose sizes are not known")
         taps = numbers(self.kernel_size, self.axes, "kernel_size")
         strides = numbers(self.strides, self.axes, "strides")
-        places = [length(n, k, step, self.padding) or 0 for n, k, step in zip(sizes, taps, strides, strict=True)]
+        places = [n for n in lengths(tuple(sizes), taps, strides, self.padding) if n is not None]
         starts = [k // 2 if self.padding == "same" else 0 for k in taps]
         return Windows(channels, sizes, places, taps, strides, starts)
 

@@ -69,7 +69,7 @@ class Normalization(Layer, frozen=True, kw_only=True):
             raise refusal("bad-config", f"Normalization over the axes {axes} of a tensor of {x.rank} axes")
         kept = {a: n for a in sorted(a % x.rank for a in axes) if (n := x.dim(a)) is not None}
         built = b.layer.build_shape
-        if isinstance(built, list) and len(built) == x.rank and any(built[a] != n for a, n in kept.items()):
+        if isinstance(built, list) and (len(built) != x.rank or any(built[a] != n for a, n in kept.items())):
             raise refusal("unsupported-graph", f"a Normalization built for {built} is called on {x.known_shape}")
         if len(kept) < len(axes):
             raise refusal("unsupported-graph", f"Normalization over axes {axes} of {x.known_shape}: one has no size")

@@ -95,14 +95,19 @@ def channels_back(b: Builder, y: Value, data_format: DataFormat) -> Value:
     return y if data_format == "channels_first" else move_axis(b, y, 1, y.rank - 1)
 
 
-def refuse_vector_elsewhere(b: Builder, x: Value, size: int | None, axis: int) -> None:
-    """Raises where a vector of so many numbers is added along an axis of `x`, and the writer takes another for it."""
-    taken = x.rank - 1 if x.dim(-1) == size else 1
-    alike = size not in (None, 1) and size in (x.dim(1), x.dim(-1))
+def refuse_vector_elsewhere(b: Builder, to: Shape, added: Shape) -> None:
+    """Raises where of two shapes that are added the second has one axis longer than one, and the writer takes it for a
+    vector along another axis of the first."""
+    long = [i for i, n in enumerate(added) if n != 1]
+    if len(long) != 1 or len(to) < 2:
+        return
+    size, axis = added[long[0]], len(to) - len(added) + long[0]
+    taken = len(to) - 1 if to[-1] == size else 1
+    alike = size is not None and size in (to[1], to[-1])
     if alike and axis != taken and b.rule("vector_added") == "by length":
         raise refusal(
             "unsupported-graph",
-            f"{size} numbers are added along axis {axis} of {list(x.known_shape)}; on TensorFlow, {b.writer} adds them "
+            f"{size} numbers are added along axis {axis} of {list(to)}; on TensorFlow, {b.writer} adds them "
             f"along axis {taken}, which is as long",
         )
 

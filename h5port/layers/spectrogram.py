@@ -11,7 +11,7 @@ import msgspec
 from h5port.errors import refusal
 from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.spatial import DataFormat, channels_to_front, length, padded_same
+from h5port.layers.spatial import DataFormat, channels_to_front, lengths, padded_same
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
 
@@ -75,7 +75,7 @@ class STFTSpectrogram(Layer, frozen=True, kw_only=True):
         if x.rank != 3 or (channels := channels_to_front(b, x, self.data_format).dim(1)) is None:
             raise refusal("unsupported-graph", f"STFTSpectrogram of {x.known_shape}: needs (N, samples, channels)")
         signal = channels_to_front(b, x, self.data_format)
-        frames = length(signal.dim(2), self.frame_length, step, self.padding)
+        (frames,) = lengths(signal.known_shape[2:], [self.frame_length], [step], self.padding)
         rows = b.call("each_channel", signal, shape=(None, 1, signal.dim(2)))
         if self.padding == "same":
             rows = padded_same(b, rows, [self.frame_length], [step])

@@ -217,10 +217,9 @@ class Binary(Operation, frozen=True, kw_only=True):
 
 class Sum(Binary, frozen=True, kw_only=True):
     def apply(self, b: Builder, x1: Any, x2: Any) -> Value:
-        shape = x2.shape if isinstance(x2, Value) else () if is_number(x2) else np.shape(array_of(x2).value)
-        long = [i for i, n in enumerate(shape or ()) if n != 1]
-        if isinstance(x1, Value) and x1.shape is not None and x1.rank > 1 and shape and len(long) == 1:
-            refuse_vector_elsewhere(b, x1, shape[long[0]], x1.rank - len(shape) + long[0])
+        if isinstance(x1, Value) and x1.shape is not None:
+            shape = x2.shape if isinstance(x2, Value) else np.shape(array_of(x2).value)
+            refuse_vector_elsewhere(b, x1.shape, shape or ())
         return self.both(b, x1, x2)
 
 

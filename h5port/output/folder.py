@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,9 @@ from h5port.transform.recipe import Recipe
 
 __all__ = [
     "CONFIG",
+    "NO_DIGEST",
     "WEIGHTS",
+    "Origin",
     "check_free",
     "is_folder",
     "read_program",
@@ -29,8 +31,20 @@ __all__ = [
     "write_raw",
 ]
 
-Witness = Callable[[], str | None]  # verifies the source; gives its SHA-256 if that is asked for
 WEIGHTS, CONFIG, CODE, REPORT = "model.safetensors", "config.json", "model.py", "report.json"
+
+
+class Origin(NamedTuple):
+    """What the weights are made of.
+
+    read     gives a stored array by its path
+    release  called when nothing is in use any more that `read` gave
+    witness  verifies the source when all weights are written; gives its SHA-256 if that is asked for
+    """
+
+    read: safetensors.Read
+    release: Callable[[], None]
+    witness: Callable[[], str | None]
 
 
 def write_folder(
@@ -38,19 +52,14 @@ def write_folder(
     program: Program,
     recipes: Mapping[str, Recipe],
     report: Report,
-    read: safetensors.Read,
+    origin: Origin,
     *,
     overwrite: bool,
-    witness: Witness,
     progress: Callable[[int], None] | None = None,
-    release: Callable[[], None] = lambda: None,
 ) -> Report:
-    """All four files, or none; gives the report as it was written. Raises H5PortError if the folder exists.
-
-    `witness` is asked when all weights are written; the other arguments are those of `safetensors.write`.
-    """
+    """All four files, or none; gives the report as it was written. Raises H5PortError if the folder exists."""
     with published(out, overwrite=overwrite) as folder:
-        report = _write_weights(folder / WEIGHTS, recipes, report, read, witness, progress, release)
+        report = _write_weights(folder / WEIGHTS, recipes, report, origin, progress)
         (folder / CONFIG).write_bytes(to_json(Document(program=program)))
         (folder / CODE).write_text(print_model(program), encoding="utf-8")
         (folder / REPORT).write_bytes(to_json(report))
@@ -61,36 +70,33 @@ def write_raw(
     out: Path,
     recipes: Mapping[str, Recipe],
     report: Report,
-    read: safetensors.Read,
+    origin: Origin,
     *,
     overwrite: bool,
-    witness: Witness,
     progress: Callable[[int], None] | None = None,
-    release: Callable[[], None] = lambda: None,
 ) -> Report:
     """One safetensors file of stored arrays under their own names, or nothing."""
     with published_file(out, overwrite=overwrite) as file:
-        return _write_weights(file, recipes, report, read, witness, progress, release)
+        return _write_weights(file, recipes, report, origin, progress)
 
 
 def _write_weights(
     file: Path,
     recipes: Mapping[str, Recipe],
     report: Report,
-    read: safetensors.Read,
-    witness: Witness,
+    origin: Origin,
     progress: Callable[[int], None] | None,
-    release: Callable[[], None],
 ) -> Report:
     """The weights, with the source's SHA-256 among their metadata; gives the report that has it, too."""
 
     def late() -> dict[str, str]:
         nonlocal report
-        digest = witness()
+        digest = origin.witness()
         report = msgspec.structs.replace(report, source=msgspec.structs.replace(report.source, sha256=digest))
         return _metadata(report)
 
-    safetensors.write(file, recipes, read, _metadata(report), progress=progress, release=release, late=late)
+    head = _metadata(report)
+    safetensors.write(file, recipes, origin.read, head, progress=progress, release=origin.release, late=late)
     return report
 
 

@@ -6,13 +6,12 @@ multiple of 8 bytes, the data. Offsets are in bytes from the start of the data.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,10 +67,8 @@ def write(
         _reserve(f, len(head) + size)
         held = 0
         for name, (start, stop) in places.items():
-            recipe = recipes[name]
             if stop > start:
-                blocks = _blocks(recipe.parts(recipe.checked(read)), len(head) + start)
-                _all_done(pool, f, blocks)
+                _put_all(f, list(_blocks(recipes[name].target(read), len(head) + start)), pool)
             held += stop - start
             if held >= RELEASE:
                 release()
@@ -95,17 +92,15 @@ def _header(recipes: Mapping[str, Recipe], places: Mapping[str, tuple[int, int]]
 
 
 def _blocks(whole: Parts, at: int) -> Iterator[tuple[Parts, int]]:
-    """A tensor in blocks that lie in one piece in the file, and where: no more than BLOCK bytes each, if there are axes
-    to cut."""
-    width = whole.dtype.itemsize
-    axis, row = len(whole.shape), width
+    """A tensor in blocks of no more than BLOCK bytes that lie in one piece in the file, and where."""
+    axis, row = len(whole.shape), whole.dtype.itemsize
     while axis and row * whole.shape[axis - 1] <= BLOCK:
         axis -= 1
         row *= whole.shape[axis]
     if not axis:
         yield whole, at
         return
-    axis, many = axis - 1, max(1, BLOCK // row)
+    axis, many = axis - 1, BLOCK // row
     for place in np.ndindex(whole.shape[:axis]):
         block = whole
         for outer, index in enumerate(place):
@@ -116,22 +111,11 @@ def _blocks(whole: Parts, at: int) -> Iterator[tuple[Parts, int]]:
             at += (stop - start) * row
 
 
-def _all_done(pool: ThreadPoolExecutor, f: BinaryIO, blocks: Iterator[tuple[Parts, int]]) -> None:
-    """Write all blocks, a few at a time; raises what any of them raised."""
-    first = next(blocks)
-    second = next(blocks, None)
-    if second is None:  # no need to wait for another thread
-        _put(f, *first)
-        return
-    waiting: set[Future[None]] = set()
-    for block in itertools.chain((first, second), blocks):
-        if len(waiting) >= 2 * THREADS:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-        waiting.add(pool.submit(_put, f, *block))
-    for future in waiting:
-        future.result()
+def _put_all(f: BinaryIO, blocks: list[tuple[Parts, int]], pool: ThreadPoolExecutor) -> None:
+    if len(blocks) == 1:  # no need to wait for another thread
+        _put(f, *blocks[0])
+    else:
+        list(pool.map(lambda block: _put(f, *block), blocks))
 
 
 def _put(f: BinaryIO, block: Parts, at: int) -> None:
@@ -150,9 +134,9 @@ _own = threading.local()
 
 
 def _buffer(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """So many bytes, which the thread uses again."""
-    if not hasattr(_own, "buffer") or _own.buffer.size < size:
-        _own.buffer = np.empty(max(size, BLOCK), np.uint8)
+    """So many bytes, no more than BLOCK, which the thread uses again."""
+    if not hasattr(_own, "buffer"):
+        _own.buffer = np.empty(BLOCK, np.uint8)
     found: np.ndarray[Any, np.dtype[np.uint8]] = _own.buffer[:size]
     return found
 

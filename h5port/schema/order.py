@@ -35,7 +35,8 @@ def in_order(calls: list[Call], starts: Iterable[str], outputs: Argument, place:
 def _each_after_its_needs(ends: Iterable[Key], needs: dict[Key, list[Key]], given: set[Key], place: str) -> list[Key]:
     """The ends and all that they need but what is given, depth first.
 
-    A stack of its own: graphs are deeper than Python's."""
+    A stack of its own: graphs are deeper than Python's.
+    """
     done: dict[Key, None] = dict.fromkeys(given)
     begun: set[Key] = set()
     for end in ends:

@@ -47,7 +47,7 @@ KNOWN = tuple(
     ).split()
 )
 
-BACKENDS = ("auto", "tensorflow", "theano", "jax", "torch")
+BACKENDS = ("tensorflow", "theano", "jax", "torch")
 
 # rule -> {first release with this meaning: meaning}; a meaning that hangs on the backend is a dict of its own.
 RULES: dict[str, dict[str, Any]] = {
@@ -375,10 +375,10 @@ def _fits_evidence(candidate: Release, archive: Archive) -> bool:
 
 
 def _backend(asked: str, named: Any, archive: Archive, candidates: tuple[Release, ...]) -> str | None:
-    if asked not in BACKENDS:
-        raise refusal("bad-argument", f"--source-backend {asked!r}", remedy=f"one of {', '.join(BACKENDS)}")
-    if asked != "auto":
+    if asked in BACKENDS:
         return asked
+    if asked != "auto":
+        raise refusal("bad-argument", f"--source-backend {asked!r}", remedy=f"one of auto, {', '.join(BACKENDS)}")
     families = {FAMILIES[c.family] for c in candidates}
     if families == {"tf.keras"}:
         return "tensorflow"

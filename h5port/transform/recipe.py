@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from h5port.transform.parts import Array, Parts, Shape, as_array, copy_into, whole
+from h5port.transform.parts import Array, Parts, Shape, as_array, whole
 from h5port.transform.steps import AnyStep
 
 
@@ -106,23 +106,21 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """The target as one array."""
         return as_array(self.parts(read))
 
-    def checked(self, read: Callable[[str], Array]) -> Callable[[str], Array]:
-        """`read`, where what it gives must be of the recipe's type: nothing lossless is converted on the way."""
+    def target(self, read: Callable[[str], Array]) -> Parts:
+        """The parts; ValueError if they are not of the recipe's type and shape, or if something lossless would be
+        converted on the way."""
+        wanted = memory_dtype(self.dtype)
 
         def checked(name: str) -> Array:
             a = read(name)
-            if self.lossless and a.dtype.newbyteorder("=") != memory_dtype(self.dtype):
+            if self.lossless and a.dtype.newbyteorder("=") != wanted:
                 raise ValueError(f"a source of type {a.dtype} for a target of type {self.dtype}")
             return a
 
-        return checked
-
-    def apply_into(self, read: Callable[[str], Array], out: Array) -> None:
-        """The same, written into `out` in whatever memory order `out` has."""
-        result = self.parts(self.checked(read))
-        if out.dtype.newbyteorder("=") != memory_dtype(self.dtype) or out.shape != result.shape:
-            raise ValueError(f"{result.dtype} {result.shape} does not fit into {out.dtype} {out.shape}")
-        copy_into(out, result)
+        result = self.parts(checked)
+        if result.dtype.newbyteorder("=") != wanted or result.shape != self.shape():
+            raise ValueError(f"{result.dtype} {result.shape} is no {self.dtype} {self.shape()}")
+        return result
 
     def invert(self, target: Array, into: Mapping[str, Array]) -> None:
         """Write the parts of the stored arrays that this target was made of back into `into`."""

@@ -471,6 +471,22 @@ def test_arrays_may_be_read_in_any_order_and_again(order: list[int]) -> None:
             assert archive.read(names[i]).tobytes() == right[names[i]][2]
 
 
+def test_bits_that_lie_elsewhere_than_in_memory_are_moved_there(tmp_path: Path) -> None:
+    """An exponent of seven bits in a number of four bytes, which numpy knows only as float32; another byte order."""
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(31, 24, 7, 0, 22)
+    kind.set_ebias(63)
+    with h5py.File(tmp_path / "model.weights.h5", "w") as f:
+        group = f.create_group("layers/dense/vars")
+        space = h5py.h5s.create_simple(hostile.KERNEL.shape)
+        h5py.h5d.create(group.id, b"0", kind, space).write(h5py.h5s.ALL, h5py.h5s.ALL, hostile.KERNEL)
+        group["1"] = hostile.KERNEL.astype(">f4")
+    with open_archive(tmp_path / "model.weights.h5") as archive:
+        for path in archive.arrays:
+            np.testing.assert_array_equal(archive.read(path), hostile.KERNEL)
+            assert archive.read(path).dtype == np.float32
+
+
 def test_two_archives_of_one_file_are_independent(tmp_path: Path) -> None:
     path = hostile.keras_zip(tmp_path)
     with open_archive(path) as one, open_archive(path) as two:

@@ -45,6 +45,7 @@ def refusal(*entry: Any, **given: Any) -> H5PortError:
         (("AutoContrast", {"value_range": [1, 0]}), PIXELS, "unsupported-option", "value_range"),
         (("ConvLSTM2D", CONV), (None, 7, 4), "unsupported-graph", "axes"),
         (("BatchNormalization", {"epsilon": -0.3}), PIXELS, "unsupported-option", "-0.3"),
+        (("STFTSpectrogram", {"frame_length": 9}), (None, 7, 2), "unsupported-graph", "fits"),
     ],
 )
 def test_what_no_torch_module_computes_is_refused(entry: Any, on: Shape, code: str, word: str) -> None:
@@ -148,6 +149,30 @@ def test_a_bias_as_long_as_the_last_axis_needs_the_backend(
     synthetic(without, inputs=(alike,), weights=weights[:-1], backend="auto").lower()
     for writer in ("keras-3.6", TF_KERAS):
         synthetic(entry, **given, writer=writer).lower()
+
+
+@pytest.mark.parametrize(
+    ("equation", "kernel", "alike", "unlike"),
+    [
+        ("abc,cd->adb", (4, 5), (None, 5, 4), (None, 6, 4)),
+        ("abcd,de->abec", (4, 5), (None, 5, 3, 4), (None, 6, 3, 4)),
+    ],
+)
+def test_a_bias_of_an_equation_needs_the_backend_as_well(
+    equation: str, kernel: tuple[int, ...], alike: Shape, unlike: Shape
+) -> None:
+    """Its axis is the last but one; the last or the second is as long."""
+    output = equation.split("->")[1]
+    shape = [None if letter == "a" else 9 for letter in output[1:]]
+    letter = equation.split(",")[1].split("->", maxsplit=1)[0][1]
+    entry = ("EinsumDense", {"equation": equation, "output_shape": shape, "bias_axes": letter})
+    for size, on in ((5, alike), (5, unlike)):
+        sizes = dict(zip(equation.split(",", maxsplit=1)[0], on, strict=True)) | {letter: size}
+        entry[1]["output_shape"] = [sizes[k] for k in output[1:]]
+        given = {"inputs": (on,), "weights": (kernel, (5, 1))}
+        if on is alike:
+            assert refusal(*entry, **given, backend="auto").code == "ambiguous-backend"
+        synthetic(entry, **given, backend="auto" if on is unlike else "torch").lower()
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def test_a_folder_holds_the_four_files_and_reads_back(tmp_path: Path) -> None:
     simple = msgspec.structs.replace(
         wanted, inputs=["a", "b"], calls=wanted.calls[:1], outputs=["y"], modules={"dense": linear()}
     )
-    folder.write_folder(tmp_path / "out", simple, {}, report, {}.__getitem__, overwrite=False, witness=lambda: "0" * 64)
+    origin = folder.Origin({}.__getitem__, lambda: None, lambda: report.source.sha256)
+    folder.write_folder(tmp_path / "out", simple, {}, report, origin, overwrite=False)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(FILES)
     assert folder.is_folder(tmp_path / "out")
     assert folder.read_program(tmp_path / "out") == simple

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from safetensors import deserialize, safe_open
 from safetensors.numpy import load_file
 from transform.strategies import FAST, LAYOUTS, arrays, bits, laid_out, random_array, recipes, shapes
 
+from h5port.output import safetensors
 from h5port.output.safetensors import DTYPES, write
 from h5port.transform.recipe import Recipe, Slice, Source, full, read_from
-from h5port.transform.steps import Array, Blocks, Concat, Flip, Transpose
+from h5port.transform.steps import Array, Blocks, Concat, Dequantize, Flip, Transpose
 
 
 def read_back(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
@@ -243,3 +246,26 @@ def test_what_is_written_is_what_the_recipe_gives(written: Write, case: tuple[Re
     path, _ = written(({}, ()))
     write(path, {"w": recipe}, read_from(stored), {})
     assert_reads_back(path, {"w": np.asarray(recipe.apply(read_from(stored)), order="C")})
+
+
+@FAST
+@given(st.sampled_from(sorted({*DTYPES} - {"bfloat16"})).flatmap(recipes), st.sampled_from([8, 24, 64, 100]))
+def test_a_tensor_of_many_blocks_is_what_the_recipe_gives(case: tuple[Recipe, dict[str, Array]], block: int) -> None:
+    """Blocks of a few bytes, which several threads write."""
+    recipe, stored = case
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(safetensors, "BLOCK", block)
+        patch.setattr(safetensors, "_own", threading.local())
+        write(Path(folder) / "x", {"w": recipe}, read_from(stored), {})
+        written = (Path(folder) / "x").read_bytes()
+    start = 8 + int.from_bytes(written[:8], "little")
+    assert written[start:] == recipe.apply(read_from(stored)).tobytes()
+
+
+def test_a_result_of_another_type_than_its_header_says_is_never_written(tmp_path: Path) -> None:
+    recipe = Recipe(
+        sources=(Source("q", (2,)), Source("s", (2,))), steps=(Dequantize((0,), (2,)),), dtype="float32", lossless=False
+    )
+    stored = {"q": np.ones(2, np.int8), "s": np.ones(2, np.float64)}
+    with pytest.raises(ValueError, match="float64"):
+        write(tmp_path / "x", {"w": recipe}, read_from(stored), {})

@@ -22,6 +22,7 @@ from transform.strategies import (
     step_chains,
 )
 
+from h5port.transform.parts import copy_into
 from h5port.transform.recipe import Recipe, Slice, Source, full, read_from
 from h5port.transform.steps import Array, Concat, Flip, Reshape, Split, Transpose
 
@@ -72,11 +73,11 @@ def test_the_shape_is_known_without_data(case: RecipeCase) -> None:
 
 @FAST
 @given(recipes(), st.sampled_from(LAYOUTS))
-def test_apply_into_writes_what_apply_gives_into_any_layout(case: RecipeCase, layout: str) -> None:
+def test_the_target_is_what_apply_gives_in_any_layout(case: RecipeCase, layout: str) -> None:
     recipe, stored = case
     expected = recipe.apply(read_from(stored))
     out = laid_out(unlike(expected), layout)
-    recipe.apply_into(read_from(stored), out)
+    copy_into(out, recipe.target(read_from(stored)))
     assert bits(out) == bits(expected)
 
 
@@ -158,7 +159,7 @@ def test_a_fill_needs_no_source_and_writes_none(shape: tuple[int, ...], dtype: s
     recipe = full(shape, value, dtype)
     expected = np.full(shape, value, dtype)
     out = laid_out(unlike(expected), layout)
-    recipe.apply_into(read_from({}), out)
+    copy_into(out, recipe.target(read_from({})))
     assert recipe.shape() == shape
     assert bits(recipe.apply(read_from({}))) == bits(out) == bits(expected)
     recipe.invert(out, {})
@@ -167,7 +168,7 @@ def test_a_fill_needs_no_source_and_writes_none(shape: tuple[int, ...], dtype: s
 
 def test_a_fill_of_bfloat16_is_its_bits() -> None:
     out = np.zeros(3, np.uint16)
-    full((3,), 1.0, "bfloat16").apply_into(read_from({}), out)
+    copy_into(out, full((3,), 1.0, "bfloat16").target(read_from({})))
     assert out.tolist() == [0x3F80] * 3
 
 
@@ -176,7 +177,7 @@ def test_a_source_of_another_type_is_never_converted_in_silence(stored: str) -> 
     recipe = Recipe(sources=(Source("a", (2,)), Source("b", (2,))), steps=(Concat(0),), dtype="float32")
     read = read_from({"a": random_array("float32", (2,), 1), "b": random_array(stored, (2,), 2)})
     with pytest.raises((TypeError, ValueError)):
-        recipe.apply_into(read, np.zeros(4, np.float32))
+        recipe.target(read)
 
 
 @pytest.mark.parametrize(

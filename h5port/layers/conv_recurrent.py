@@ -15,7 +15,7 @@ from h5port.layers.builder import Builder, Module, Tensor, Value
 from h5port.layers.cells import Kind, refuse_other_type
 from h5port.layers.convolution import to_front, turned_round
 from h5port.layers.recurrent import Framed, Part, frame_of, lower_recurrent, need_of_cell
-from h5port.layers.spatial import DataFormat, lengths, numbers, same_padding
+from h5port.layers.spatial import DataFormat, lengths, numbers, same_paddings
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -163,7 +163,7 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
 
 def _same(b: Builder, sizes: Shape, widths: list[int], strides: list[int]) -> Pads:
     """The zeros of padding "same". Theano adds half a window on both sides, and cuts the end of what comes out."""
-    pads = [same_padding(*axis) for axis in zip(sizes, widths, strides, strict=True)]
+    pads = same_paddings(sizes, widths, strides)
     if any(pad is None for pad in pads):
         raise refusal("unsupported-graph", "a strided convolutional LSTM over axes of unknown size")
     differs = any(n > 1 and (n % 2 == 0 or step > 1) for n, step in zip(widths, strides, strict=True))

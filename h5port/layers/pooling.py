@@ -14,7 +14,7 @@ from h5port.layers.spatial import (
     lengths,
     numbers,
     one_or_all,
-    same_padding,
+    same_paddings,
 )
 from h5port.module.program import Shape
 
@@ -50,7 +50,7 @@ class Pooling(Layer, frozen=True, kw_only=True):
             return b.call(function, x, shape=shape, size=size, stride=stride)
         args: dict[str, Any] = {"kernel_size": one_or_all(size), "stride": one_or_all(stride)}
         if self.padding == "same":
-            pads = [same_padding(*axis) for axis in zip(x.known_shape[2:], size, stride, strict=True)]
+            pads = same_paddings(x.known_shape[2:], size, stride)
             sides = [pair[0] for pair in pads if pair is not None and pair[0] == pair[1]]
             if len(sides) < len(pads) or (any(sides) and not self._fits(x, size)):
                 return b.call(f"{self.kind}_pool_same_end", x, shape=shape, size=size, stride=stride)

@@ -44,26 +44,12 @@ def length(n: int | None, size: int, stride: int, padding: str, dilation: int = 
 def lengths(
     sizes: Shape, windows: Sequence[int], strides: Sequence[int], padding: str, dilation: Sequence[int] | None = None
 ) -> list[int | None]:
-    """`length` along each axis. Raises where no window fits, and where Kerases differ on where the first one lies."""
-    axes = list(zip(sizes, windows, strides, dilation or [1] * len(windows), strict=True))
+    """`length` along each axis. Raises H5PortError where no window fits."""
+    axes = zip(sizes, windows, strides, dilation or [1] * len(windows), strict=True)
     found = [length(n, size, stride, padding, rate) for n, size, stride, rate in axes]
     if 0 in found:
         raise refusal("unsupported-graph", f"no window of {list(windows)} fits into {list(sizes)}: the result is empty")
-    if len(axes) == 3 and padding == "same" and any(_begins_inside(*axis) for axis in axes):
-        raise refusal(
-            "unsupported-option",
-            f'windows of {list(windows)} with strides {list(strides)} and padding "same" over a volume of '
-            f"{list(sizes)}: TensorFlow leaves out its first voxels on a CPU alone",
-        )
     return found
-
-
-def _begins_inside(n: int | None, size: int, stride: int, dilation: int) -> bool:
-    """Whether the padding "same" of the whole axis is below -1, half of which TensorFlow's CPU kernels of volumes
-    cut off at the front (seen in 2.21; other devices and ranks take 0 for it). Of an unknown length: whether it may be.
-    """
-    wide = (size - 1) * dilation + 1
-    return wide - stride < -1 if n is None else (-(-n // stride) - 1) * stride + wide - n < -1
 
 
 def transposed_ends(
@@ -129,8 +115,7 @@ def padded(b: Builder, x: Value, pads: Sequence[tuple[int, int]]) -> Value:
 def padded_same(b: Builder, x: Value, widths: Sequence[int], strides: Sequence[int]) -> Value:
     """The zeros of padding "same", for windows of these (dilated) widths; where they hang on a size that is not
     known, they are counted when the module runs."""
-    sizes = x.known_shape[-len(widths) :]
-    pads = [same_padding(*axis) for axis in zip(sizes, widths, strides, strict=True)]
+    pads = same_paddings(x.known_shape[-len(widths) :], widths, strides)
     known = [pair for pair in pads if pair is not None]
     if len(known) == len(pads):
         return padded(b, x, known)
@@ -144,3 +129,21 @@ def same_padding(n: int | None, width: int, stride: int) -> tuple[int, int] | No
         return None
     total = width - stride if n is None else max((-(-n // stride) - 1) * stride + width - n, 0)
     return max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
+
+
+def same_paddings(sizes: Shape, widths: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int] | None]:
+    """`same_padding` along each axis. Raises H5PortError for volumes of which windows of these (dilated) widths leave
+    cells out at both ends: TensorFlow 2.21 on a CPU begins behind half of those, as it does not in one and two axes."""
+    axes = list(zip(sizes, widths, strides, strict=True))
+    if len(axes) == 3 and any(_leaves_out(*axis) > 1 for axis in axes):
+        raise refusal(
+            "unsupported-option",
+            f'windows of {list(widths)} with strides {list(strides)} and padding "same" over a volume of '
+            f"{list(sizes)}: on a CPU, TensorFlow begins behind its first voxels",
+        )
+    return [same_padding(*axis) for axis in axes]
+
+
+def _leaves_out(n: int | None, width: int, stride: int) -> int:
+    """How many cells no window of padding "same" reaches; of an axis of unknown size, how many there may be."""
+    return stride - width if n is None else n - width - (-(-n // stride) - 1) * stride

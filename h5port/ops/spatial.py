@@ -19,6 +19,7 @@ from h5port.layers.spatial import (
     lengths,
     numbers,
     padded_same,
+    same_paddings,
     transposed_ends,
 )
 from h5port.module.program import Shape
@@ -59,6 +60,8 @@ class Pool(Operation, frozen=True, kw_only=True):
         stride = size if self.strides is None else numbers(self.strides, axes, "strides")
         x = channels_to_front(b, x, self.data_format)
         steps = lengths(x.known_shape[2:], size, stride, self.padding)
+        if self.padding == "same":
+            same_paddings(x.known_shape[2:], size, stride)  # refuses what the function would place elsewhere
         function = f"{self.kind}_pool_{'same_end' if self.padding == 'same' else 'valid'}"
         y = b.call(function, x, shape=(*x.known_shape[:2], *steps), size=size, stride=stride)
         return channels_back(b, y, self.data_format)

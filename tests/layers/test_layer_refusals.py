@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from synthetic import Shape, synthetic
+from synthetic import KERAS2, Shape, synthetic
 
 from h5port.errors import H5PortError
 
@@ -122,6 +122,7 @@ def test_volumes_whose_padding_same_is_negative_are_refused(name: str, known: bo
     if known:
         synthetic((name, options), inputs=((None, 5, 7, 5, 4),)).lower()
     synthetic((name, {**options, "strides": [1, 1, 2]}), inputs=((None, 5, 7, 6, 4),)).lower()
+    synthetic((name, options), inputs=((None, 5, 7, 6, 4),), writer=KERAS2, backend="theano").lower()
 
 
 @pytest.mark.parametrize(

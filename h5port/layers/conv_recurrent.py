@@ -129,9 +129,7 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
         kernel, recurrent, bias = self._tensors(b, x.dim(-1 if self._channels_last else 2))
         pads = _same(b, self._spatial(x), widths, strides) if self.padding == "same" else [(0, 0)] * self.axes
         functions = {
-            option: function.data() if function else {"function": "identity", "args": {}}
-            for option in ("activation", "recurrent_activation")
-            for function in [activations.resolve(getattr(self, option), b.writer)]
+            option: self._function(getattr(self, option), b.writer) for option in ("activation", "recurrent_activation")
         }
         module = b.module(
             self.kind.shim,
@@ -153,6 +151,12 @@ class ConvLSTM(Framed, frozen=True, kw_only=True):
         if bias is not None:
             module.tensor("bias", bias)
         return module, False
+
+    def _function(self, spec: ActivationSpec, writer: Writer) -> dict[str, Any]:
+        """An activation on gates (N, C, ...). What Keras does along its last axis is done along that of channels."""
+        function = activations.resolve(spec, writer) or activations.Function("identity")
+        along = {"dim": 1} if self._channels_last and "dim" in function.args else {}
+        return activations.Function(function.name, {**function.args, **along}).data()
 
     def parts(self, b: Builder) -> list[Part]:
         return [Part(self, b.child(b.layer, "cell"))]
@@ -202,6 +206,15 @@ class ConvLSTM2D(ConvLSTM, frozen=True, kw_only=True):
         example(on=((4, 2, 7, 6),), weights=_WEIGHTS, filters=5, kernel_size=[3, 2], data_format="channels_first"),
         example(on=_ON, weights=_WEIGHTS, filters=5, kernel_size=[3, 2], return_state=True, go_backwards=True),
         example(on=_ON, weights=_WEIGHTS, filters=5, kernel_size=[3, 2], activation="relu"),
+        example(on=_ON, weights=_WEIGHTS, filters=5, kernel_size=[3, 2], recurrent_activation="softmax"),
+        example(
+            on=((4, 2, 7, 6),),
+            weights=_WEIGHTS,
+            filters=5,
+            kernel_size=[3, 2],
+            data_format="channels_first",
+            activation="softmax",
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from h5port.api import check, convert, explain, inspect, load, state_dict
 from h5port.custom import register
 from h5port.errors import H5PortError
+from h5port.many import convert_many
 from h5port.version import __version__
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "__version__",
     "check",
     "convert",
+    "convert_many",
     "explain",
     "inspect",
     "load",

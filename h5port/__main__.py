@@ -2,4 +2,5 @@
 
 from h5port.cli import main
 
-main()
+if __name__ == "__main__":  # processes that convert many files import this, too
+    main()

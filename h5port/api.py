@@ -50,6 +50,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool = False
     stack_recurrent: bool = False
 
+    def asked(self) -> dict[str, Any]:
+        """Those that are not at their defaults, for the report: an architecture by SHA-256, replacements by name."""
+        defaults = msgspec.structs.asdict(Options())
+        given = {name: v for name, v in msgspec.structs.asdict(self).items() if v != defaults[name]}
+        if self.config is not None:
+            given["config"] = folder.sha256(Path(self.config))
+        given["custom"] = sorted(_all_custom(self.custom))
+        return {name: v for name, v in given.items() if v}
+
 
 def convert(
     source: PathLike,
@@ -79,9 +88,7 @@ def convert(
     """
     path = Path(source)
     if raw:
-        target = (
-            Path(out) if out is not None else Path(default_output(path).name.removesuffix("_torch") + ".safetensors")
-        )
+        target = Path(out) if out is not None else Path(f"{stem(path)}.safetensors")
         return _convert_raw(path, target, overwrite=overwrite, hash=hash, progress=progress)
     target = Path(out) if out is not None else default_output(path)
     folder.check_free(target, overwrite=overwrite)
@@ -94,7 +101,7 @@ def convert(
         stack_recurrent=stack_recurrent,
     )
     with _lowered(path, options) as (archive, lowered, who), _origin(archive, hash=hash) as origin:
-        report = _report(archive, lowered, who, folder.NO_DIGEST if hash else None, target)
+        report = _report(archive, lowered, who, options, folder.NO_DIGEST if hash else None, target)
         return folder.write_folder(
             target,
             lowered.program,
@@ -108,10 +115,15 @@ def convert(
 
 def default_output(source: Path) -> Path:
     """`<stem>_torch` in the current folder."""
-    stem = source.resolve().name
+    return Path(f"{stem(source)}_torch")
+
+
+def stem(source: Path) -> str:
+    """The name of a file without what says that it is a Keras model."""
+    name = source.resolve().name
     for suffix in (".weights.h5", ".weights.json", ".h5", ".hdf5", ".keras", ".json", ".hdf", ".h5f"):
-        stem = stem.removesuffix(suffix)
-    return Path(f"{stem}_torch")
+        name = name.removesuffix(suffix)
+    return name
 
 
 def load(
@@ -219,7 +231,7 @@ def check(
     )
     with _lowered(Path(source), options) as (archive, lowered, who):
         archive.verify()
-        return _report(archive, lowered, who, folder.sha256(archive.source), None)
+        return _report(archive, lowered, who, options, folder.sha256(archive.source), None)
 
 
 def inspect(
@@ -349,11 +361,14 @@ def _report_of(recipes: Mapping[str, Recipe], source: SourceReport, out: Path | 
     )
 
 
-def _report(archive: Archive, lowered: Lowered, writer: Writer, sha256: str | None, out: Path | None) -> Report:
+def _report(
+    archive: Archive, lowered: Lowered, writer: Writer, options: Options, sha256: str | None, out: Path | None
+) -> Report:
     return _report_of(
         lowered.recipes,
         _source_report(archive, str(writer), sha256),
         out,
+        options=options.asked(),
         modules=module_reports(lowered.program),
         notes=lowered.notes,
         dropped=lowered.dropped,

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from h5port import api, custom
-from h5port.errors import H5PortError
+from h5port import api, custom, many
+from h5port.errors import CODES, H5PortError
 from h5port.inspection import Inspection, LayerInfo
 from h5port.output.report import Report
 from h5port.schema.writer import BACKENDS
@@ -65,23 +65,67 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("model", metavar="MODEL")
-@click.option("-o", "--out", metavar="OUT", help="The folder to make. [default: <stem>_torch in the current folder]")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--out",
+    metavar="OUT",
+    help="The folder to make, or the one to make <stem>_torch in for many models. [default: the current folder]",
+)
 @_CONVERTING
 @click.option("--raw", is_flag=True, help="Write every array under its Keras path to one .safetensors file.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--hash/--no-hash", default=True, help="Write the SHA-256 of MODEL into the report.  [default: hash]")
+@click.option("--jobs", type=click.IntRange(1), help="Processes that convert many models. [default: one a core]")
 @_JSON
-def convert(model: str, out: str | None, as_json: bool, custom_file: str | None, **options: Any) -> None:
-    """Convert MODEL to a folder with model.safetensors, config.json, model.py and report.json."""
+def convert(
+    models: tuple[str, ...], out: str | None, jobs: int | None, as_json: bool, custom_file: str | None, **options: Any
+) -> None:
+    """Convert MODEL to a folder with model.safetensors, config.json, model.py and report.json.
+
+    Several models are converted side by side, each into a folder of its own. One that is refused stops no other; what
+    is there already, made of the same file with the same options, is left: a run that was stopped goes on.
+    """
+    if len(models) > 1:
+        with _refusals(as_json):
+            outcomes = _convert_many(models, out or ".", jobs, as_json, custom_file, options)
+        sys.exit(next((CODES[o.problems[0].code][0] for o in outcomes if o.problems), 0))
     with _refusals(as_json), _progress() as progress:
         _run_custom(custom_file)
-        report = api.convert(model, out, progress=progress, **options)
+        report = api.convert(models[0], out, progress=progress, **options)
     if as_json:
         _print_json(report)
         return
     click.echo(f"{report.output}: {len(report.tensors)} tensors, {report.parameters:,} parameters")
     _print_notes(report)
+
+
+def _convert_many(
+    models: tuple[str, ...],
+    out: str,
+    jobs: int | None,
+    as_json: bool,
+    custom_file: str | None,
+    options: dict[str, Any],
+) -> list[many.Outcome]:
+    """Each outcome is printed as it comes; with --json, all of them at the end."""
+
+    def show(outcome: many.Outcome, done: int, total: int) -> None:
+        text = f"[{done}/{total}] {outcome.source}: "
+        if outcome.report is not None:
+            text += f"{outcome.output}{' was there' if outcome.resumed else ''}"
+            click.echo(text)
+        else:
+            click.echo(text + str(H5PortError(outcome.problems)), err=True)
+
+    progress = None if as_json else show
+    outcomes = many.convert_many(models, out, jobs=jobs, custom_file=custom_file, progress=progress, **options)
+    if as_json:
+        _print_json(outcomes)
+    else:
+        converted, there = sum(o.report is not None for o in outcomes), sum(o.resumed for o in outcomes)
+        click.echo(f"{converted} of {len(outcomes)} models are in {out}, {there} of them from before")
+    return outcomes
 
 
 @main.command()

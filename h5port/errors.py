@@ -37,6 +37,7 @@ CODES: dict[str, tuple[int, str]] = {
     "output-exists": (7, "the output folder exists"),
     "bad-output": (7, "the folder to load is not one that h5port wrote, or was written by a newer h5port"),
     "missing-extra": (8, "an optional package is needed for this"),
+    "defect": (1, "h5port itself failed on this file, or a process that it ran did: please report it"),
     "bad-argument": (2, "an option of the call is not one of those offered"),
 }
 

@@ -72,13 +72,27 @@ def test_explain_prints_source_and_steps(tmp_path: Path) -> None:
 def test_every_option_is_a_keyword_of_the_function_of_the_same_name() -> None:
     import inspect
 
-    spelled = {"as_json": None, "custom_file": "custom", "model": "source"}
+    spelled = {"as_json": None, "custom_file": "custom", "model": "source", "models": "source", "jobs": None}
     for name, command in main.commands.items():
         function = getattr(h5port, name)
         keywords = inspect.signature(function).parameters
         for parameter in command.params:
             keyword = spelled.get(parameter.name, parameter.name)
             assert keyword is None or keyword in keywords, f"{name} {parameter.name}"
+
+
+def test_many_models_go_into_folders_of_their_own(tmp_path: Path) -> None:
+    other = str(genuine("keras-2.2.4-tf1.12/bi_lstm_stack").source)
+    bad = str(genuine("tf_keras-2.21/custom_lstm_activation").source)
+    out = tmp_path / "out"
+    first = run("convert", MODEL, bad, "-o", str(out), "--jobs", "1")
+    assert first.exit_code == CODES["unknown-activation"][0]
+    assert "square_it" in first.stderr
+    assert "1 of 2 models" in first.stdout
+    command = [sys.executable, "-m", "h5port", "convert", MODEL, other, "-o", str(out), "--json"]
+    again = subprocess.run(command, capture_output=True, check=True)
+    assert [o["resumed"] for o in json.loads(again.stdout)] == [True, False]
+    assert len([p for p in out.iterdir() if (p / "config.json").is_file()]) == 2
 
 
 def test_piped_output_has_no_bar_and_no_escape_codes(tmp_path: Path) -> None:

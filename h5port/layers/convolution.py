@@ -20,7 +20,7 @@ from h5port.layers.spatial import (
     one_or_all,
     padded,
     padded_same,
-    refuse_vector_elsewhere,
+    with_vector,
 )
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
@@ -55,7 +55,7 @@ class Spatial(Layer, frozen=True, kw_only=True):
             return self._batched(b, x)
         y = self._convolve(b, channels_to_front(b, x, self.data_format))
         if self.use_bias and self.data_format == "channels_first":
-            refuse_vector_elsewhere(b, y.known_shape, (y.dim(1), *[1] * self.axes))
+            y = with_vector(b, y, y.known_shape, (y.dim(1), *[1] * self.axes))
         return activations.use(b, self.activation, channels_back(b, y, self.data_format))
 
     def _batched(self, b: Builder, x: Value) -> Value:

@@ -10,7 +10,7 @@ from h5port.errors import refusal
 from h5port.layers import activations, quantization
 from h5port.layers.base import ActivationSpec, Layer, declares, example
 from h5port.layers.builder import Builder, Tensor, Value
-from h5port.layers.spatial import refuse_vector_elsewhere
+from h5port.layers.spatial import with_vector
 from h5port.module.program import Shape
 from h5port.schema.needs import Variable
 from h5port.schema.writer import Writer
@@ -124,7 +124,7 @@ class EinsumDense(Layer, frozen=True, kw_only=True):
         summed = [i - x.rank for i, letter in self._placed(inputs, x.rank) if letter not in output]
         y = module(quantization.rounded_input(b, x, summed), shape=shape)
         if bias is not None:
-            refuse_vector_elsewhere(b, y.known_shape, bias.shape)
+            y = with_vector(b, y, y.known_shape, bias.shape)
         return activations.use(b, self.activation, y)
 
     def _placed(self, letters: str, rank: int) -> list[tuple[int, str]]:

@@ -17,7 +17,7 @@ from h5port.layers.base import Layer, declares, example
 from h5port.layers.builder import Builder, Value
 from h5port.layers.core import drop_out
 from h5port.layers.merge import broadcast
-from h5port.layers.spatial import refuse_vector_elsewhere
+from h5port.layers.spatial import with_vector
 from h5port.module.program import Shape
 from h5port.schema.graph import LayerConfig
 from h5port.schema.needs import Need, Variable
@@ -214,7 +214,7 @@ class HeadsAttention(Layer, frozen=True, kw_only=True):
         linear = b.module("Linear", p.label, in_features=inputs, out_features=outputs, bias=self.use_bias)
         linear.tensor("weight", kernel.reshape(inputs, outputs).transpose(1, 0))
         if self.use_bias:
-            refuse_vector_elsewhere(b, (*x.known_shape[:-1], *bias), bias)
+            x = with_vector(b, x, (*x.known_shape[:-1], *bias), bias)
             linear.tensor("bias", own.stored("bias", bias).reshape(outputs))
         return linear(x, shape=(*x.known_shape[:-1], outputs))
 

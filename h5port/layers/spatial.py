@@ -81,21 +81,26 @@ def channels_back(b: Builder, y: Value, data_format: DataFormat) -> Value:
     return y if data_format == "channels_first" else move_axis(b, y, 1, y.rank - 1)
 
 
-def refuse_vector_elsewhere(b: Builder, to: Shape, added: Shape) -> None:
-    """Raises where of two shapes that are added the second has one axis longer than one, and the writer takes it for a
-    vector along another axis of the first."""
+def with_vector(b: Builder, x: Value, to: Shape, added: Shape) -> Value:
+    """The value x, where a second shape is to be added to `to`, a shape with the steps of x. Refused where the second
+    has one axis longer than one, and the writer takes it for a vector along another axis of the first, by its length;
+    where that length is not known, the module looks at it when it runs."""
     long = [i for i, n in enumerate(added) if n != 1]
     if len(long) != 1 or len(to) < 2:
-        return
+        return x
     size, axis = added[long[0]], len(to) - len(added) + long[0]
-    taken = len(to) - 1 if to[-1] == size else 1
-    alike = size is not None and size in (to[1], to[-1])
-    if alike and axis != taken and b.rule("vector_added") == "by length":
+    others = [] if axis == len(to) - 1 or size is None else [len(to) - 1] if axis == 1 else [len(to) - 1, 1]
+    taken = next((i for i in others if to[i] == size), axis)
+    if taken != axis and b.rule("vector_added") == "by length":
         raise refusal(
             "unsupported-graph",
             f"{size} numbers are added along axis {axis} of {list(to)}; on TensorFlow, {b.writer} adds them "
             f"along axis {taken}, which is as long",
         )
+    for i in others:
+        if to[i] is None and b.writer.may("vector_added", "by length"):
+            x = b.call("of_another_size", x, shape=x.shape, dim=i, size=size)
+    return x
 
 
 # ---- zeros around (N, C, ...)

@@ -13,7 +13,7 @@ import numpy as np
 from h5port.errors import refusal
 from h5port.layers.base import Example, example
 from h5port.layers.builder import Builder, Value
-from h5port.layers.spatial import refuse_vector_elsewhere
+from h5port.layers.spatial import with_vector
 from h5port.ops import dtypes
 from h5port.ops.dtypes import FLOATS, INTS, Rule
 from h5port.ops.operation import (
@@ -219,7 +219,7 @@ class Sum(Binary, frozen=True, kw_only=True):
     def apply(self, b: Builder, x1: Any, x2: Any) -> Value:
         if isinstance(x1, Value) and x1.shape is not None:
             shape = x2.shape if isinstance(x2, Value) else np.shape(array_of(x2).value)
-            refuse_vector_elsewhere(b, x1.shape, shape or ())
+            x1 = with_vector(b, x1, x1.shape, shape or ())
         return self.both(b, x1, x2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -37,13 +38,14 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a conversion."""
+    """The result of a conversion. `options` are those that were not at their defaults."""
 
     source: SourceReport
     h5port: str
     tensors: dict[str, TensorReport]
     parameters: int
     bytes: int
+    options: dict[str, Any] = {}
     modules: dict[str, ModuleReport] = {}
     notes: tuple[str, ...] = ()
     dropped: dict[str, str] = {}

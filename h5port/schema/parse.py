@@ -316,14 +316,14 @@ class _Parser:
         )
 
     def _with_module(self, entry: Any) -> Any:
-        """Where Keras 3 writes no modules (its `.h5`), an operation is told by its config: it has no `dtype`.
+        """Where Keras 3 writes no modules (its `.h5`), an operation is told by its config: it has no `trainable`.
 
         keras/src/saving/saving_utils.py and legacy/saving/legacy_h5_format.py of 3.15; Keras itself cannot read these.
         """
         if self.generation < 3 or not isinstance(entry, dict) or "module" in entry:
             return entry
         config, class_name = entry.get("config"), entry.get("class_name")
-        if class_name == "InputLayer" or not isinstance(config, dict) or config.keys() & {"trainable", "dtype"}:
+        if class_name == "InputLayer" or not isinstance(config, dict) or "trainable" in config:
             return entry
         return entry if _is_model(str(class_name), config) else {**entry, "module": "keras.ops"}
 

@@ -248,6 +248,11 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
         """The meaning of `name` for this writer; refused when the file leaves it open."""
         return self._meaning(RULES[name], name)
 
+    def may(self, name: str, meaning: Any) -> bool:
+        """Whether this can be the meaning of `name`, if the file leaves it open."""
+        found = [self._on_backend(_at(RULES[name], r)) for r in self.candidates]
+        return any(meaning in m.values() if isinstance(m, dict) else m == meaning for m in found)
+
     def default(self, class_name: str, option: str) -> Any:
         """The writer's default of an option that the config does not name; KeyError if no row says so."""
         return self._meaning(DEFAULTS[(class_name, option)], f"the default of {class_name}.{option}")

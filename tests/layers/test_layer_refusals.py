@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from synthetic import KERAS2, Shape, synthetic
 
@@ -206,3 +207,24 @@ def test_a_half_of_another_type_than_its_wrapper_is_refused() -> None:
     error = refusal(*entry, inputs=((None, 3, 7, 6, 4),))
     assert error.code == "unsupported-option"
     assert "float64" in str(error)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+@pytest.mark.parametrize(("filters", "is_free"), [(4, False), (5, True)])
+def test_a_bias_that_goes_along_an_axis_of_its_length_is_looked_for_when_the_module_runs(
+    backend: str, filters: int, is_free: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    from h5port.runtime.build import build
+
+    options = {"filters": filters, "kernel_size": 1, "data_format": "channels_first"}
+    given = synthetic(("Conv1D", options), inputs=((None, 3, None),), backend=backend)
+    lowered = given.lower()
+    tensors = {n: torch.from_numpy(np.array(r.apply(given.archive.read))) for n, r in lowered.recipes.items()}
+    module = build(lowered.program, tensors)
+    assert module(torch.zeros(2, 3, 7)).shape == (2, filters, 7)
+    if backend == "torch" or is_free:
+        assert module(torch.zeros(2, 3, 4)).shape == (2, filters, 4)
+    else:
+        with pytest.raises(RuntimeError, match="TensorFlow"):
+            module(torch.zeros(2, 3, 4))

@@ -33,6 +33,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Array], Array]]] = 
     "hard_sigmoid": (functions.hard_sigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
     "hard_sigmoid_fifth": (functions.hard_sigmoid_fifth, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     "identity": (functions.identity, lambda x: x),
+    "softmax": (partial(functions.softmax, dim=-1), lambda x: np.exp(x) / np.exp(x).sum()),  # over one gate
 }
 
 

@@ -1003,3 +1003,15 @@ def test_operations_of_a_keras_3_h5_are_told_by_their_config() -> None:
     two["inbound_nodes"] = [args_and_kwargs([("op", 0)])]
     model = parse(functional([source("x", "batch_shape"), one, two], node("x"), node("merge")), "3.15.1")
     assert [model.layers[n].is_operation for n in ("x", "op", "merge")] == [False, True, False]
+
+
+def test_without_modules_an_operation_is_what_has_no_trainable() -> None:
+    def bare(class_name: str, name: str, of: str, **config: Json) -> Json:
+        return {**layer(class_name, name, [args_and_kwargs([(of, 0)])]), "config": {"name": name, **config}}
+
+    zeros = bare("ZerosLike", "zeros", "x", dtype=None)
+    exp = bare("Exp", "exp", "zeros")
+    dense = bare("Dense", "d", "exp", trainable=True, dtype="float32", units=2)
+    layers = [source("x", "batch_shape"), zeros, exp, dense]
+    model = parse(functional(layers, node("x"), node("d")), "3.15.1")
+    assert [n for n, of in model.layers.items() if of.is_operation] == ["zeros", "exp"]

@@ -9,6 +9,15 @@ def cast(x, *, to):
     return x.to(to)
 
 
+def of_another_size(x, *, dim, size):
+    """x itself. Along an axis of this size, the Keras that wrote the model would add a bias that belongs elsewhere
+    (tensorflow/numpy.py, `add`, of Keras 3.7 to 3.15)."""
+    torch._check(
+        x.shape[dim] != size, lambda: f"axis {dim} of size {size}: on TensorFlow, this Keras adds its bias along it"
+    )
+    return x
+
+
 def flatten(x):
     return x.flatten(1)
 

@@ -104,13 +104,16 @@ class KerasGRU(KerasRecurrent):
         u = self.hidden_size
         if self.reset_after:
             inner = self.linear(h, "hh")
-            r, z = self.recurrent_activation(x[:, : 2 * u] + inner[:, : 2 * u]).chunk(2, -1)
+            r, z = self.gate(x[:, : 2 * u] + inner[:, : 2 * u])
             n = self.activation(x[:, 2 * u :] + r * inner[:, 2 * u :])
         else:
-            gates = x[:, : 2 * u] + self.linear(h, "hh", slice(0, 2 * u))
-            r, z = self.recurrent_activation(gates).chunk(2, -1)
+            r, z = self.gate(x[:, : 2 * u] + self.linear(h, "hh", slice(0, 2 * u)))
             n = self.activation(x[:, 2 * u :] + self.linear(r * h, "hh", slice(2 * u, None)))
         return [z * h + (1 - z) * n]
+
+    def gate(self, x):
+        """Both gates at once, each by itself: a softmax goes over one of them."""
+        return self.recurrent_activation(x.unflatten(-1, (2, self.hidden_size))).unbind(-2)
 
 
 class KerasRNN(KerasRecurrent):

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 EXTRA=dev
 . scripts/environment.sh
-pins="tensorflow-cpu==2.21.0 keras==3.15.1 numpy"
+pins="tensorflow-cpu==2.21.0 keras==3.15.1 numpy safetensors"
 alone="tf_keras==2.21.0" # asks for the large build of TensorFlow, which is not needed
 mark=".oracle/oracle-$(echo "$pins $alone" | cksum | cut -d ' ' -f 1)"
 if [ ! -e "$mark" ]; then

@@ -246,7 +246,9 @@ def need_of(config: LayerConfig, writer: Writer, custom: Container[str] = ()) ->
             for n, c in config.model.layers.items()
         )
         class_name = "Functional" if config.class_name == "Graph" else config.class_name
-        return msgspec.structs.replace(own, kind="model", class_name=class_name, children=children)
+        return msgspec.structs.replace(
+            own, kind="model", class_name=class_name, children=children, is_in_order=config.model.is_in_order
+        )
     if config.is_operation:
         return msgspec.structs.replace(own, kind="operation")
     try:

@@ -200,6 +200,7 @@ class Dot(Layer, frozen=True, kw_only=True):
     axes: int | list[int]
     normalize: bool = False
     mask = "own"
+    floats_only = True
     examples = (example(on=((7, 4), (7, 5)), axes=1), example(on=((7, 4), (6, 4)), axes=-1, normalize=True))
 
     def lower(self, b: Builder, x: Any, **kwargs: Any) -> Value:

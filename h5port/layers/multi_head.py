@@ -210,6 +210,8 @@ class HeadsAttention(Layer, frozen=True, kw_only=True):
         kernel = own.stored("kernel", shape)
         bias = kernel.shape[-p.outputs :]
         outputs = math.prod(bias)
+        if outputs == 0:
+            raise refusal("unsupported-option", f"{b.layer.class_name} of no heads, or of heads of no size")
         inputs = math.prod(kernel.shape) // outputs
         linear = b.module("Linear", p.label, in_features=inputs, out_features=outputs, bias=self.use_bias)
         linear.tensor("weight", kernel.reshape(inputs, outputs).transpose(1, 0))

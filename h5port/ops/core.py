@@ -24,7 +24,7 @@ def rounded(b: Builder, x: Value, dtype: str) -> Value:
     """x in another type. What is half precision in Keras keeps its rounded values, in float32."""
     if "float16" in dtype:
         return b.call("round_trip", x, shape=x.shape, dtype=computed_in(b, dtype), through=dtype)
-    return b.cast(x, computed_in(b, dtype)).with_mask(None)
+    return b.cast(x, computed_in(b, dtype))
 
 
 @operation("Cast")

@@ -14,6 +14,7 @@ from h5port.errors import refusal
 FLOATX = "float32"
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 INTS = ("uint8", "int8", "int16", "int32", "int64")
+ALL = ("bool", *INTS, *FLOATS)
 
 # type -> the types that stand directly above it
 _ABOVE: dict[str, tuple[str, ...]] = {

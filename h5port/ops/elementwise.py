@@ -35,7 +35,7 @@ class Unary(Operation, frozen=True, kw_only=True):
     """function   of runtime/functions
     rule       the type that the input is cast to
     gives      the type of the result, where it is not that one
-    unchanged  the types of inputs that stay as they are
+    unchanged  the types of inputs that are given back as they are
     """
 
     function: ClassVar[str]
@@ -44,11 +44,11 @@ class Unary(Operation, frozen=True, kw_only=True):
     unchanged: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, b: Builder, x: Any) -> Value:
-        (x,) = tensors(b, x)
-        if x.dtype in self.unchanged:
-            return b.call("identity", x, shape=x.shape)
-        x = b.cast(x, type(self).rule(x.dtype))
-        return b.call(self.function, x, shape=x.shape, dtype=self.gives)
+        (given,) = tensors(b, x)
+        if given.dtype in self.unchanged:
+            return given
+        given = b.cast(given, type(self).rule(given.dtype))
+        return b.call(self.function, given, shape=given.shape, dtype=self.gives)
 
 
 ANY = (example(on=((5, 4),)), example(on=((5, 4),), dtype="int32"))
@@ -116,9 +116,9 @@ _unary("BitwiseInvert", "bitwise_not", dtypes.same, examples=INT)
 _unary("BitwiseNot", "bitwise_not", dtypes.same, examples=INT)
 _unary("Copy", "identity", dtypes.same)
 # tensors of complex numbers are refused: for all others these have one meaning
-_unary("Conjugate", "identity", dtypes.same, examples=FLOAT)
-_unary("Conj", "identity", dtypes.same, examples=FLOAT)
-_unary("Real", "identity", dtypes.same, examples=FLOAT)
+_unary("Conjugate", "identity", dtypes.same, unchanged=dtypes.ALL, examples=FLOAT)
+_unary("Conj", "identity", dtypes.same, unchanged=dtypes.ALL, examples=FLOAT)
+_unary("Real", "identity", dtypes.same, unchanged=dtypes.ALL, examples=FLOAT)
 _unary("Imag", "nought", dtypes.same, examples=FLOAT)
 _unary("Angle", "angle", examples=FLOAT)
 _unary("Isreal", "always", dtypes.same, gives="bool", examples=FLOAT)
@@ -143,7 +143,7 @@ class Round(Operation, frozen=True, kw_only=True):
 
     def apply(self, b: Builder, x: Value) -> Value:
         if dtypes.known(x.dtype) in COUNTED and self.decimals >= 0:
-            return b.call("identity", x, shape=x.shape)
+            return x
         if self.decimals == 0:
             return b.call("round_even", x, shape=x.shape)
         y = b.cast(x, dtypes.floating(x.dtype))
@@ -159,7 +159,7 @@ class NanToNum(Operation, frozen=True, kw_only=True):
 
     def apply(self, b: Builder, x: Value) -> Value:
         if dtypes.known(x.dtype) in COUNTED:
-            return b.call("identity", x, shape=x.shape)
+            return x
         return b.call("nan_to_num", x, shape=x.shape, nan=self.nan, posinf=self.posinf, neginf=self.neginf)
 
 

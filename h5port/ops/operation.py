@@ -23,7 +23,8 @@ from h5port.schema.graph import Constant
 
 
 class Operation(Layer, frozen=True, kw_only=True):
-    """A node without weights and without masks: a subclass has the options as fields, and `apply`."""
+    """A node without weights: a subclass has the options as fields, and `apply`. A mask lies on a tensor, so only an
+    operation that gives back what it was given passes it on."""
 
     mask = "own"
 
@@ -32,7 +33,10 @@ class Operation(Layer, frozen=True, kw_only=True):
             given = inspect.signature(self.apply).bind(b, *args, **kwargs)
         except TypeError as error:
             raise refusal("bad-config", f"the arguments of an operation {b.layer.class_name}: {error}") from None
-        return self.apply(*given.args, **given.kwargs)
+        result = self.apply(*given.args, **given.kwargs)
+        if not isinstance(result, Value) or any(result is v for v in values_in([*args, *kwargs.values()])):
+            return result
+        return result.with_mask(None)
 
     def apply(self, b: Builder, *args: Any, **kwargs: Any) -> Any:
         """Emit the calls, give the result. The parameters are those of `call` of Keras' class."""

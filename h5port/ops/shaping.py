@@ -76,7 +76,7 @@ class Swapaxes(Operation, frozen=True, kw_only=True):
         one, two = axes_of([self.axis1, self.axis2], x.rank)
         shape = list(x.known_shape)
         shape[one], shape[two] = shape[two], shape[one]
-        return b.call("transpose", x, shape=tuple(shape), dim0=one, dim1=two)
+        return x if one == two else b.call("transpose", x, shape=tuple(shape), dim0=one, dim1=two)
 
 
 @operation("Moveaxis")
@@ -96,7 +96,7 @@ class Moveaxis(Operation, frozen=True, kw_only=True):
         order = [a for a in range(x.rank) if a not in source]
         for place, axis in sorted(zip(to, source, strict=True)):
             order.insert(place, axis)
-        return permuted(b, x, order)
+        return x if source == to else permuted(b, x, order)
 
 
 @operation("ExpandDims")
@@ -265,7 +265,7 @@ class Rot90(Operation, frozen=True, kw_only=True):
         shape = list(x.known_shape)
         if self.k % 2:
             shape[axes[0]], shape[axes[1]] = shape[axes[1]], shape[axes[0]]
-        return b.call("rot90", x, shape=tuple(shape), k=self.k % 4, dims=axes)
+        return b.call("rot90", x, shape=tuple(shape), k=self.k % 4, dims=axes) if self.k % 4 else x
 
 
 @operation("Pad")

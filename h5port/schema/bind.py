@@ -39,8 +39,23 @@ def bind(archive: Archive, root: Need) -> Binding:
             file=str(archive.source),
             remedy="give the weights file, and this one as --config",
         )
+    _check_order(root.children if archive.layout == "named" else (root,), archive)
     binders[archive.layout](root)
     return binder.finish()
+
+
+def _check_order(needs: Iterable[Need], archive: Archive) -> None:
+    """Refuse models whose arrays are told by the order of the layers, if that is not Keras' own."""
+    for need in needs:
+        if not need.is_in_order:
+            raise refusal(
+                "bad-config",
+                f"the layers of the model {need.name!r} are listed in another order than Keras lists them, and their "
+                "arrays are told by it",
+                file=str(archive.source),
+                remedy="list each layer after those that it is called on",
+            )
+        _check_order(need.children, archive)
 
 
 class _Binder:

@@ -76,7 +76,8 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model as a graph of calls. `inputs` and `outputs` are structures (a Ref, or lists and dicts of Refs).
 
-    `upgrades`, of the outermost model, lists the old names that were read as new ones.
+    is_in_order  whether the config lists each layer after what it is first called on, as Keras does
+    upgrades     of the outermost model: the old names that were read as new ones
     """
 
     name: str
@@ -86,6 +87,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Argument
     outputs: Argument
     trainable: bool = True
+    is_in_order: bool = True
     upgrades: tuple[str, ...] = ()
 
 

@@ -41,6 +41,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     opaque      a class that h5port does not know: whatever is stored for it belongs to it
     optional    its variables need not be in the file
     branch_of   the Merge layer at the head of a Keras 0 or 1 Sequential whose branch it is part of
+    is_in_order whether a model lists its layers as Keras does
     """
 
     name: str
@@ -54,6 +55,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     opaque: bool = False
     branch_of: str = ""
     optional: bool = False
+    is_in_order: bool = True
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

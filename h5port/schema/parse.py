@@ -20,6 +20,9 @@ from h5port.schema.policy import dtype_and_mode
 from h5port.schema.writer import FAMILIES, Writer
 
 _MODEL_CLASSES = ("Sequential", "Functional", "Graph")
+# layers of Keras 3 whose config has no `trainable`
+_WITHOUT_TRAINABLE = """InputLayer Discretization HashedCrossing SpatialDropout1D SpatialDropout2D SpatialDropout3D
+    FeatureSpace Pipeline""".split()
 
 
 def parse_model(config: Any, writer: Writer) -> Model:
@@ -310,6 +313,7 @@ class _Parser:
             class_name="Functional",
             layers=layers,
             calls=tuple(in_order(calls, starts, outputs, base)),
+            is_in_order=_is_in_order(nodes),
             inputs=inputs,
             outputs=outputs,
             trainable=trainable,
@@ -323,7 +327,7 @@ class _Parser:
         if self.generation < 3 or not isinstance(entry, dict) or "module" in entry:
             return entry
         config, class_name = entry.get("config"), entry.get("class_name")
-        if class_name == "InputLayer" or not isinstance(config, dict) or "trainable" in config:
+        if class_name in _WITHOUT_TRAINABLE or not isinstance(config, dict) or "trainable" in config:
             return entry
         return entry if _is_model(str(class_name), config) else {**entry, "module": "keras.ops"}
 
@@ -496,6 +500,18 @@ def _first_layer(layer: LayerConfig) -> LayerConfig:
         if isinstance(inner, LayerConfig) and layer.batch_shape is None and inner.model is None
         else layer
     )
+
+
+def _is_in_order(nodes: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]]) -> bool:
+    """Whether each layer is listed after what it is first called on. Keras lists them by depth, whatever a config says:
+    `get_config` of Container, Network and Functional."""
+    before: set[str] = set()
+    for name, calls in nodes.items():
+        taken = [{r.layer for r in refs([*args, kwargs])} & nodes.keys() for args, kwargs in calls]
+        if taken and not any(t <= before for t in taken):
+            return False
+        before.add(name)
+    return True
 
 
 def _map_refs(argument: Argument, change: Any) -> Argument:

@@ -137,3 +137,30 @@ def test_a_vector_that_tensorflow_adds_along_another_axis_is_refused(vector: Any
     found = lowered(document("Add", given)).problems
     assert ["unsupported-graph"] * (not is_exact) == [p.code for p in found]
     assert not lowered(document("Subtract", given)).problems
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("Conjugate", True), ("Copy", False), ("Abs", False)])
+def test_a_mask_goes_on_behind_an_operation_that_gives_its_argument_back(name: str, is_kept: bool) -> None:
+    found = document(name, example(on=((5, 4),)))
+    layers = found["config"]["layers"]
+    tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 5, 4], "dtype": "float32"}}
+
+    def layer(class_name: str, name: str, of: str, **config: Any) -> dict[str, Any]:
+        argument = {**tensor, "config": {**tensor["config"], "keras_history": [of, 0, 0]}}
+        own = {"name": name, "trainable": True, "dtype": "float32", **config}
+        inbound = [{"args": [argument], "kwargs": {}}]
+        return {
+            "module": "keras.layers",
+            "class_name": class_name,
+            "name": name,
+            "config": own,
+            "inbound_nodes": inbound,
+        }
+
+    before = layers[0]["config"]["name"]
+    layers[1]["inbound_nodes"][0]["args"][0]["config"]["keras_history"][0] = "masking"
+    layers.insert(1, layer("Masking", "masking", before))
+    layers.append(layer("GlobalAveragePooling1D", "mean", layers[-1]["name"]))
+    found["config"]["output_layers"] = ["mean", 0, 0]
+    targets = [c.target for c in lowered(found).program.calls]
+    assert ("masked_mean" in targets) is is_kept

@@ -922,3 +922,15 @@ def test_a_need_has_variables_if_anything_below_it_has(root: Need) -> None:
     assert has_variables(
         Need(name="x", class_name="X", id=0, children=(Need(name="y", class_name="Y", id=1, opaque=True),))
     )
+
+
+@pytest.mark.parametrize("layout", ["named", "numbered", "paths"])
+@pytest.mark.parametrize("is_inner", [True, False])
+def test_arrays_are_not_told_by_an_order_that_is_not_that_of_keras(layout: str, is_inner: bool) -> None:
+    turned = msgspec.structs.replace(model("m", leaf("Dense", "d1"), leaf("Dense", "d2")), is_in_order=False)
+    root = model("root", turned) if is_inner else turned
+    archive = {"named": lambda r: named(r)[0], "numbered": lambda r: numbered(r)[0], "paths": lambda r: in_paths(r)[0]}
+    if layout == "named" and not is_inner:  # the groups have names
+        bind(archive[layout](root), root)
+    else:
+        assert refusal_of(archive[layout](root), root).code == "bad-config"

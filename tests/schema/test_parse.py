@@ -1015,3 +1015,14 @@ def test_without_modules_an_operation_is_what_has_no_trainable() -> None:
     layers = [source("x", "batch_shape"), zeros, exp, dense]
     model = parse(functional(layers, node("x"), node("d")), "3.15.1")
     assert [n for n, of in model.layers.items() if of.is_operation] == ["zeros", "exp"]
+
+
+@LAW
+@given(graphs(), st.sampled_from(list(DIALECTS)))
+def test_layers_that_are_listed_before_what_they_need_are_noticed(graph: Graph, version: str) -> None:
+    called = list(dict.fromkeys(c.layer for c in parse(written(graph, version), version).calls))
+    order = [*graph.inputs, *called]
+    in_order = Graph({n: graph.layers[n] for n in order}, graph.outputs)
+    assert parse(written(in_order, version), version).is_in_order
+    turned = Graph({n: graph.layers[n] for n in reversed(order)}, graph.outputs)
+    assert not parse(written(turned, version), version).is_in_order

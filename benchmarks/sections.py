@@ -1,0 +1,263 @@
+"""What is measured: each section makes its inputs and gives its rows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import inputs
+from measure import Done, Route, Row, Worker, compared, in_rounds, run
+
+ROUTES = Path(__file__).parent / "routes"
+ROOT = Path(__file__).parent.parent
+
+
+class Setting(NamedTuple):
+    """Where and with what it is measured. `oracle` is the Python of an environment with Keras on TensorFlow."""
+
+    folder: Path
+    full: bool
+    rounds: int
+    oracle: Path | None
+
+    def keras(self) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+        """Each genuine Keras that is installed: name, its Python, its environment."""
+        if self.oracle is None:
+            return
+        yield "Keras on TensorFlow", [str(self.oracle)], {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+        packages = next(self.oracle.parent.parent.glob("lib/python*/site-packages"))
+        yield "Keras on torch", [sys.executable], {"KERAS_BACKEND": "torch", "PYTHONPATH": str(packages)}
+
+
+def h5port(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "h5port", *map(str, args)]
+
+
+def written(source: Path, out: Path, command: list[str], env: dict[str, str] | None = None) -> Callable[[], Done]:
+    """A route that makes `out`: its source is in the page cache when it starts, its output is gone before."""
+
+    def go() -> Done:
+        shutil.rmtree(out, ignore_errors=True)
+        out.unlink(missing_ok=True)
+        os.sync()
+        with source.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+        return run(command, env)
+
+    return go
+
+
+# ---- bytes
+
+
+def bytes_(setting: Setting) -> Iterator[Row]:
+    """Against `cp` and `sync` of the copy, from `.h5` and from inside a `.keras`."""
+    cases = [("0.4 GB", inputs.mixed(1024, 1), 1.5)]
+    if setting.full:
+        cases = [("1.6 GB", inputs.mixed(2048, 3), 1.5), ("6.0 GB", inputs.mixed(2048, 14), 1.3)]
+    for case, layers, limit in cases:
+        for suffix in (".h5", ".keras"):
+            source = setting.folder / f"model{suffix}"
+            inputs.write(source, layers)
+            peers = suffix == ".h5" and case != "6.0 GB"
+            yield from _converted(setting, source, f"{case} {suffix}", limit, inputs.bytes_of(layers), peers)
+            source.unlink()
+
+
+def _converted(setting: Setting, source: Path, case: str, limit: float, size: int, peers: bool) -> list[Row]:
+    out = setting.folder / "out"
+    commands: dict[str, tuple[list[str], dict[str, str] | None, float | None]] = {
+        "cp and sync": (["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(source), str(out)], None, None),
+        "h5port --no-hash": (h5port("convert", source, "-o", out, "--no-hash"), None, limit),
+        "h5port": (h5port("convert", source, "-o", out), None, 2.0),
+    }
+    slow: dict[str, tuple[list[str], dict[str, str] | None, float | None]] = {}
+    if peers:
+        commands["numpy, array by array"] = (
+            [sys.executable, str(ROUTES / "naive.py"), str(source), str(out)],
+            None,
+            None,
+        )
+        for name, python, env in setting.keras():
+            slow[name] = ([*python, str(ROUTES / "keras_load.py"), str(source), str(out)], env, None)
+    rows = _rows(setting, source, out, commands, setting.rounds, case, size)
+    if slow:  # once is enough
+        first = {"cp and sync": commands["cp and sync"]}
+        rows += _rows(setting, source, out, first | slow, 1, case, size)[1:]
+    return rows
+
+
+def _rows(setting, source, out, commands, rounds, case, size) -> list[Row]:  # type: ignore[no-untyped-def]
+    routes: list[Route] = [(n, written(source, out, command, env)) for n, (command, env, _) in commands.items()]
+    rows = in_rounds(routes, rounds, section="bytes", case=case, size=size)
+    for row, (command, _, limit) in zip(rows, commands.values(), strict=True):
+        row.limit, row.command = limit, _told(command, setting.folder)
+    return rows
+
+
+def _told(command: list[str], folder: Path) -> str:
+    """A command line without the folders of this machine."""
+    words = [w.replace(str(folder) + "/", "").replace(str(ROOT) + "/", "") for w in command]
+    return " ".join("python" if w == sys.executable or w.endswith("/python") else w for w in words)
+
+
+# ---- growth
+
+
+def growth(setting: Setting) -> Iterator[Row]:
+    """Time by the bytes of a model, and by its layers."""
+    units = [128, 256, 512, 1024, 2048] if setting.full else [64, 256, 512]
+    for n in units:
+        layers = inputs.stack(units=n)
+        yield from _grown(setting, layers, "bytes", inputs.bytes_of(layers), ["convert", "--no-hash"])
+    for n in (10, 100, 1000, 5000) if setting.full else (10, 100, 1000):
+        yield from _grown(setting, inputs.chain(n), "layers", n, ["check"])
+
+
+def _grown(setting: Setting, layers: list[inputs.Layer], what: str, size: int, command: list[str]) -> Iterator[Row]:
+    source, out = setting.folder / "model.h5", setting.folder / "out"
+    inputs.write(source, layers)
+    line = h5port(*command, source, *(["-o", out] if command[0] == "convert" else []))
+    routes: list[Route] = [(f"h5port {command[0]}", written(source, out, line))]
+    rows = in_rounds(routes, setting.rounds, section="growth", case=what, size=size)
+    for row in rows:
+        row.reference = row.ratio = None
+        row.command = _told(line, setting.folder)
+    yield from rows
+
+
+# ---- small files, many files
+
+
+def small(setting: Setting) -> Iterator[Row]:
+    """The whole process on a model of 600 KB."""
+    source, out = setting.folder / "small.h5", setting.folder / "out"
+    inputs.small(source)
+    imports = [sys.executable, "-c", "import h5py, numpy, safetensors"]
+    routes: list[Route] = [("imports of h5py, numpy, safetensors", lambda: run(imports))]
+    routes.append(("h5port inspect", written(source, out, h5port("inspect", source))))
+    routes.append(("h5port convert", written(source, out, h5port("convert", source, "-o", out))))
+    yield from in_rounds(routes, 3 * setting.rounds, section="small", case="0.6 MB .h5", size=source.stat().st_size)
+
+
+def many(setting: Setting) -> Iterator[Row]:
+    """Small models by the hundred; seconds are those of one model."""
+    count = 1000 if setting.full else 200
+    folder, out = setting.folder / "many", setting.folder / "many_out"
+    folder.mkdir()
+    inputs.small(folder / "0.h5")
+    for i in range(1, count):
+        shutil.copy(folder / "0.h5", folder / f"{i}.h5")
+    command = h5port("convert", *sorted(folder.iterdir()), "-o", out)
+    done = run(command)
+    shutil.rmtree(folder)
+    shutil.rmtree(out)
+    told = "h5port convert 0.h5 1.h5 ... -o DIR"
+    yield Row(
+        section="many",
+        case=f"{count} models of 0.6 MB",
+        route="h5port convert",
+        seconds=[done.seconds / count],
+        peak_mb=done.peak_mb,
+        command=told,
+    )
+
+
+# ---- the result
+
+
+def models(folder: Path) -> None:
+    """What `routes/torch_speed.py` loads."""
+    folder.mkdir(exist_ok=True)
+    inputs.write(folder / "lstm.h5", inputs.stack())
+    inputs.write(folder / "masked.h5", [inputs.masking(), *inputs.stack()])
+    inputs.write(folder / "hard.h5", inputs.stack(recurrent_activation="hard_sigmoid"))
+    inputs.write(folder / "before.h5", inputs.stack("GRU", reset_after=False))
+    inputs.write(folder / "images.h5", inputs.images())
+
+
+# case -> the routes through it, the reference first: name, worker, what the worker is asked, the limit
+SPEED: dict[str, list[tuple[str, str, str, float | None]]] = {
+    "2 BiLSTM": [
+        ("nn.LSTM by hand", "torch", "lstm by hand", None),
+        ("h5port", "torch", "lstm", 1.0),
+        ("h5port, masked, all steps valid", "torch", "masked", 1.5),
+        ("Keras on TensorFlow", "Keras on TensorFlow", "lstm", None),
+        ("Keras on torch", "Keras on torch", "lstm", None),
+    ],
+    "2 BiLSTM, hard_sigmoid": [
+        ("Keras on TensorFlow", "Keras on TensorFlow", "hard", None),
+        ("h5port", "torch", "hard", 1.2),
+        ("h5port, compiled", "torch", "hard compiled", 1.0),
+        ("Keras on torch", "Keras on torch", "hard", None),
+    ],
+    "2 BiGRU, reset before": [
+        ("Keras on TensorFlow", "Keras on TensorFlow", "before", None),
+        ("h5port", "torch", "before", 1.2),
+        ("h5port, compiled", "torch", "before compiled", 1.0),
+        ("Keras on torch", "Keras on torch", "before", None),
+    ],
+    "images 64 x 64": [
+        ("by hand, channels_last", "torch", "images by hand", None),
+        ("h5port", "torch", "images", 1.05),
+    ],
+}
+
+
+def speed(setting: Setting) -> Iterator[Row]:
+    """The converted model against the same by hand and in Keras: batch 32, 50 steps, 64 units, all cores."""
+    folder = setting.folder / "models"
+    models(folder)
+    workers = {"torch": Worker([sys.executable, str(ROUTES / "torch_speed.py"), str(folder)])}
+    for name, python, env in setting.keras():
+        workers[name] = Worker([*python, str(ROUTES / "keras_speed.py")], env)
+    for case, routes in SPEED.items():
+        rows = [Row(section="speed", case=case, route=r, seconds=[], limit=limit) for r, _, _, limit in routes]
+        asked = [(row, w, name) for row, (_, w, name, _) in zip(rows, routes, strict=True) if w in workers]
+        for _ in range(40 if setting.full else 15):
+            for row, worker, name in asked:
+                row.seconds.append(workers[worker].time(name))
+        yield from compared([row for row, _, _ in asked])
+    for worker in workers.values():
+        worker.close()
+
+
+# ---- the install
+
+
+def install(setting: Setting) -> Iterator[Row]:
+    """Bytes of site-packages after `pip install h5port`, without what a new environment has."""
+    place = setting.folder / "env"
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    packages = next(place.glob("lib/python*/site-packages"))
+    before = _size(packages)
+    pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory() as sources:  # building leaves files beside the sources
+        copy = Path(sources) / "h5port"
+        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "tests", "fixtures", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        subprocess.run([*pip, copy], check=True)
+    own = _size(packages / "h5port")
+    for name, size in (("site-packages", _size(packages) - before), ("h5port itself", own)):
+        yield Row(section="install", case="without torch", route=name, seconds=[0.0], size=size)
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+
+
+SECTIONS: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "bytes": bytes_,
+    "growth": growth,
+    "small": small,
+    "many": many,
+    "speed": speed,
+    "install": install,
+}

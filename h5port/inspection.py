@@ -9,7 +9,7 @@ import msgspec
 
 from h5port.archive import Archive
 from h5port.errors import Problem
-from h5port.layers.catalogue import Lowered
+from h5port.layers.engine import Lowered
 from h5port.schema.graph import LayerConfig, Model
 from h5port.schema.needs import Label
 from h5port.schema.writer import Writer

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -160,8 +159,11 @@ def _one_by_one(tasks: list[Task]) -> Iterator[Outcome]:
                     break
 
 
-def _pool(processes: int | None) -> ProcessPoolExecutor:
+def _pool(processes: int | None) -> Executor:
     """New processes: a copy of this one would hang on the locks that its threads hold."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
 
 

@@ -85,6 +85,48 @@ def test_torch_and_keras_are_not_loaded(code: str) -> None:
     assert not modules_after(code) & {"torch", "keras", "tensorflow", "tf_keras", "yaml"}
 
 
+def loaded_by(code: str) -> tuple[set[str], set[str]]:
+    """(packages beside Python's own, files of layers and operations) that are loaded after the code."""
+    text = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    names = set(run.stdout.splitlines()[-1].split())
+    packages = {n.split(".")[0].lstrip("_") for n in names} - set(sys.stdlib_module_names)
+    families = {n[7:] for n in names if n.startswith(("h5port.layers.", "h5port.ops."))}
+    return {p for p in packages if p in PACKAGES or p in HEAVY}, families
+
+
+# what starting costs: a new name here is a decision, not an accident
+PACKAGES = {"h5py", "numpy", "msgspec", "click", "safetensors"}
+HEAVY = {"torch", "keras", "tensorflow", "yaml", "distributed", "matplotlib", "multiprocessing", "asyncio"}
+ALWAYS = {f"layers.{n}" for n in "base builder catalogue engine quantization refused".split()} | {"ops.refused"}
+RECURRENT = ALWAYS | {f"layers.{n}" for n in "activations cells core recurrent wrappers".split()}
+
+
+@pytest.mark.parametrize(
+    ("code", "packages", "families"),
+    [
+        ("import h5port", {"h5py", "numpy", "msgspec"}, ALWAYS),
+        ("import h5port.cli", {"h5py", "numpy", "msgspec", "click"}, ALWAYS),
+        (f"import h5port; h5port.inspect({str(MODEL)!r})", {"h5py", "numpy", "msgspec"}, RECURRENT),
+        (f"import h5port; h5port.check({str(MODEL)!r})", {"h5py", "numpy", "msgspec"}, RECURRENT),
+        (
+            f"import h5port, tempfile; h5port.convert({str(MODEL)!r}, tempfile.mkdtemp() + '/out')",
+            {"h5py", "numpy", "msgspec"},
+            RECURRENT,
+        ),
+    ],
+)
+def test_what_each_command_loads(code: str, packages: set[str], families: set[str]) -> None:
+    assert loaded_by(code) == (packages, families)
+
+
+def test_a_file_of_a_family_is_found_by_the_names_in_it() -> None:
+    code = "from h5port.layers import base, catalogue; catalogue.load(['Conv2D', 'GlobalMaxPooling1D', 'Einsum'])"
+    _, families = loaded_by(code)
+    assert {"layers.convolution", "layers.global_pooling", "ops.products"} <= families
+    assert "layers.text" not in families
+
+
 def test_loading_never_loads_keras() -> None:
     pytest.importorskip("torch")
     loaded = modules_after(f"import h5port; h5port.load({str(MODEL)!r})")

@@ -13,6 +13,7 @@ import msgspec
 from h5port.errors import refusal
 from h5port.layers.base import OPERATIONS
 from h5port.layers.builder import Builder, Value
+from h5port.layers.catalogue import load
 from h5port.ops.image import on_planes
 from h5port.ops.operation import axis_of, broadcast_shape, is_number, tensors, values_in
 from h5port.schema.graph import SliceValue
@@ -22,6 +23,7 @@ FLOATS = ("float32", "float64")
 
 def run(b: Builder, operation: str, *args: Any, **options: Any) -> Any:
     """An operation of Keras 3 on these arguments. Refused if an option has a value that it does not know."""
+    load([operation])
     try:
         return msgspec.convert(options, OPERATIONS[operation]).lower(b, *args)
     except msgspec.ValidationError as error:

@@ -27,34 +27,44 @@ _RUNTIME = Path(__file__).parent.parent / "runtime"
 _DTYPES = frozenset("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split())
 
 
+_DEFINITION = re.compile(r"^(?:def|class) (\w+).*\n(?:(?:[ )].*)?\n)*", re.MULTILINE)  # down to the next one
+_IMPORT = re.compile(r"^(?:import|from) (?!h5port|__future__).*", re.MULTILINE)
+
+
 class Library:
-    """The runtime's source text: top-level functions and classes by name."""
+    """The runtime's source text: top-level functions and classes by name, parsed when they are looked at."""
 
     def __init__(self) -> None:
         self.text: dict[str, str] = {}
-        self.tree: dict[str, ast.FunctionDef | ast.ClassDef] = {}
         self.imports: dict[str, str] = {}  # name -> the import that brings it
+        self._trees: dict[str, ast.FunctionDef | ast.ClassDef] = {}
         for file in sorted(f for folder in ("functions", "shims") for f in (_RUNTIME / folder).glob("*.py")):
             text = file.read_text(encoding="utf-8")
-            lines = text.splitlines()
-            for node in ast.parse(text).body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    if node.name in self.tree:
-                        raise ValueError(f"{node.name} is defined twice in the runtime")
-                    self.text[node.name] = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-                    self.tree[node.name] = node
-                elif isinstance(node, ast.ImportFrom | ast.Import) and not ast.unparse(node).startswith("from h5port"):
-                    self._add_import(node)
+            for line in _IMPORT.findall(text):
+                self._add_import(line)
+            for found in _DEFINITION.finditer(text):
+                if found[1] in self.text:
+                    raise ValueError(f"{found[1]} is defined twice in the runtime")
+                self.text[found[1]] = found[0].rstrip()
 
-    def _add_import(self, node: ast.ImportFrom | ast.Import) -> None:
+    def _add_import(self, text: str) -> None:
+        (node,) = ast.parse(text).body
+        assert isinstance(node, ast.ImportFrom | ast.Import)
         for alias in node.names:
             line = copy.copy(node)
             line.names = [alias]
             self.imports[alias.asname or alias.name] = ast.unparse(line)
 
+    def tree(self, name: str) -> ast.FunctionDef | ast.ClassDef:
+        if name not in self._trees:
+            (node,) = ast.parse(self.text[name]).body
+            assert isinstance(node, ast.FunctionDef | ast.ClassDef)
+            self._trees[name] = node
+        return self._trees[name]
+
     def expression(self, name: str) -> tuple[list[str], list[str], ast.expr] | None:
         """(positional parameters, keyword parameters, expression) of a function that is one `return`."""
-        node = self.tree[name]
+        node = self.tree(name)
         if not isinstance(node, ast.FunctionDef) or node.args.vararg or node.args.defaults:
             return None
         if len(node.body) != 1 or not isinstance(node.body[0], ast.Return) or node.body[0].value is None:
@@ -63,13 +73,13 @@ class Library:
 
     def required(self, name: str) -> list[str]:
         """The arguments of a shim that have no default: they are printed by position."""
-        node = self.tree[name]
+        node = self.tree(name)
         while isinstance(node, ast.ClassDef):
             made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
             if made and made[0].args.vararg is None:
                 arguments = made[0].args.args
                 return [a.arg for a in arguments[1 : len(arguments) - len(made[0].args.defaults)]]
-            node = self.tree[ast.unparse(node.bases[0])]
+            node = self.tree(ast.unparse(node.bases[0]))
         return []
 
     def closure(self, names: set[str]) -> list[str]:
@@ -77,11 +87,11 @@ class Library:
         todo, found = list(names), set[str]()
         while todo:
             name = todo.pop()
-            if name in found or name not in self.tree:
+            if name in found or name not in self.text:
                 continue
             found.add(name)
-            todo.extend(n.id for n in ast.walk(self.tree[name]) if isinstance(n, ast.Name))
-        return [n for n in self.tree if n in found]
+            todo.extend(n.id for n in ast.walk(self.tree(name)) if isinstance(n, ast.Name))
+        return [n for n in self.text if n in found]
 
 
 @functools.cache
@@ -159,7 +169,7 @@ def _class_names(program: Program, library: Library) -> list[tuple[Program, str]
                 visit(spec.program)
         word = "".join(w.capitalize() for w in identifier(p.name).split("_") if w) or "Model"
         word = word if not word[0].isdigit() and not keyword.iskeyword(word) else f"Model{word}"
-        taken = {n for _, n in result} | library.tree.keys() | library.imports.keys() | {"Path"}
+        taken = {n for _, n in result} | library.text.keys() | library.imports.keys() | {"Path"}
         n = 1
         name = word
         while name in taken or name.startswith("Keras"):
@@ -199,7 +209,7 @@ class _Class:
         self.program, self.classes, self.library, self.used, self.root = program, classes, library, used, root
         self.path = path
         self.globals = (
-            set(library.tree)
+            set(library.text)
             | set(library.imports)
             | set(classes.values())
             | {"partial", "self", "load", "argument", "json"}
@@ -256,7 +266,7 @@ class _Class:
             config = _text(spec.args["config"])
             call, args = f"custom[{spec.args['name']!a}]", [config, f'below(weights, "{name}")']
         else:
-            if spec.type in self.library.tree:
+            if spec.type in self.library.text:
                 self.used.add(spec.type)
                 call = spec.type
             else:
@@ -401,7 +411,7 @@ class _Class:
                 node.value = self.visit(node.value)
                 return node
 
-        self.used |= {n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and n.id in self.library.tree}
+        self.used |= {n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and n.id in self.library.text}
         return _spread(Put().visit(copy.deepcopy(expression)))
 
     def _operand(self, operand: Any, folded: dict[str, ast.expr]) -> ast.expr:

@@ -11,9 +11,9 @@ import numpy as np
 
 from h5port.archive import Archive, StoredArray
 from h5port.errors import H5PortError
-from h5port.layers.base import LAYERS, Layer, decode, need_of
+from h5port.layers.base import Layer, decode, need_of
 from h5port.layers.batch_normalization import BatchNormalization
-from h5port.layers.catalogue import Lowered, lower_model
+from h5port.layers.catalogue import LAYERS, Lowered, lower_model
 from h5port.layers.cells import Cell, StackedRNNCells
 from h5port.layers.conv_recurrent import ConvLSTM
 from h5port.layers.convolution import Conv1D, Convolution

@@ -11,8 +11,8 @@ import pytest
 from synthetic import KERAS1, KERAS2, KERAS3, Entry, Shape, document, synthetic, writer_of
 
 from h5port.errors import H5PortError, Problem
-from h5port.layers.base import LAYERS, Layer, example
-from h5port.layers.catalogue import Lowered
+from h5port.layers.base import Layer, example
+from h5port.layers.catalogue import LAYERS, Lowered
 from h5port.schema.parse import parse_model
 
 SEQUENCE: tuple[Shape, ...] = ((None, 7, 4),)

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from h5port.archive import Archive
-from h5port.layers.base import OPERATIONS
-from h5port.layers.catalogue import Lowered, lower_model
+from h5port.layers.catalogue import OPERATIONS, Lowered, lower_model
 from h5port.ops.tensorflow_tables import FUNCTIONS, RAW, Row
 from h5port.schema.parse import parse_model
 from h5port.schema.writer import find_writer

@@ -23,6 +23,10 @@ class Layer:
         self.class_name, self.config, self.variables = class_name, config, variables
 
 
+def entry(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"module": "keras.layers", "class_name": class_name, "config": config, "registered_name": None}
+
+
 def dense(inputs: int, units: int) -> Layer:
     config = {"units": units, "activation": "linear", "use_bias": True}
     return Layer("Dense", config, [("vars/0", "kernel", (inputs, units)), ("vars/1", "bias", (units,))])
@@ -65,7 +69,7 @@ def gru(inputs: int, units: int, place: str = "cell/") -> list[tuple[str, str, S
 def bidirectional(class_name: str, inputs: int, units: int, **options: Any) -> Layer:
     own = {"name": class_name.lower(), "trainable": True, "dtype": "float32", "units": units}
     own |= {"return_sequences": True, "activation": "tanh", "recurrent_activation": "sigmoid"}
-    config = {"layer": {"class_name": class_name, "config": {**own, **options}}, "merge_mode": "concat"}
+    config = {"layer": entry(class_name, {**own, **options}), "merge_mode": "concat"}
     variables = lstm if class_name == "LSTM" else gru
     halves = [(h, v) for h in ("forward", "backward") for v in variables(inputs, units, f"{h}_layer/cell/")]
     return Layer("Bidirectional", config, [(path, f"{half}_{name}", shape) for half, (path, name, shape) in halves])
@@ -131,11 +135,11 @@ def _config(layers: list[Layer], input_layer: dict[str, Any]) -> dict[str, Any]:
     )
     dtype = "int32" if first.class_name == "Embedding" else "float32"
     own = {"name": "x", "dtype": dtype, **{k: [None, *start] for k in input_layer}}
-    entries = [{"class_name": "InputLayer", "config": own}]
+    entries = [entry("InputLayer", own)]
     for name, layer in _named(layers):
         config = {"name": name, "trainable": True, "dtype": "float32", **layer.config}
-        entries.append({"class_name": layer.class_name, "config": config})
-    return {"class_name": "Sequential", "config": {"name": "model", "layers": entries}}
+        entries.append(entry(layer.class_name, config))
+    return {**entry("Sequential", {"name": "model", "layers": entries}), "module": "keras"}
 
 
 def _write_h5(path: Path, layers: list[Layer]) -> None:

@@ -225,6 +225,8 @@ def _print_notes(report: Report) -> None:
         click.echo(f"  note: {note}")
     for array, reason in report.dropped.items():
         click.echo(f"  left out: {array} ({reason})")
+    for tensor, count in report.nonfinite.items():
+        click.echo(f"  not finite: {count:,} elements of {tensor}, as in the file")
 
 
 def _print_inspection(found: Inspection) -> None:

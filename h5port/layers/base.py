@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Iterator
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -189,10 +190,16 @@ def declaration(config: LayerConfig) -> type[Layer]:
     return cls
 
 
+@functools.cache
+def _fields(cls: type[Layer]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The options of a declaration under the names that they have in a config."""
+    return {f.encode_name: f for f in msgspec.structs.fields(cls)}
+
+
 def decode(config: LayerConfig, writer: Writer) -> Layer:
     """The layer's options, checked. Raises H5PortError naming every option or value that is not known."""
     cls = declaration(config)
-    fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
+    fields = _fields(cls)
     problems = [
         Problem(
             code="unknown-option",

@@ -87,7 +87,8 @@ def _write_weights(
     origin: Origin,
     progress: Callable[[int], None] | None,
 ) -> Report:
-    """The weights, with the source's SHA-256 among their metadata; gives the report that has it, too."""
+    """The weights, with the source's SHA-256 among their metadata; gives the report that has it, too, and what was
+    seen while they were written."""
 
     def late() -> dict[str, str]:
         nonlocal report
@@ -96,8 +97,8 @@ def _write_weights(
         return _metadata(report)
 
     head = _metadata(report)
-    safetensors.write(file, recipes, origin.read, head, progress=progress, release=origin.release, late=late)
-    return report
+    found = safetensors.write(file, recipes, origin.read, head, progress=progress, release=origin.release, late=late)
+    return msgspec.structs.replace(report, nonfinite=found)
 
 
 def _metadata(report: Report) -> dict[str, str]:

@@ -38,7 +38,11 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a conversion. `options` are those that were not at their defaults."""
+    """The result of a conversion.
+
+    options    those that were not at their defaults
+    nonfinite  how many elements are infinite or NaN, for the tensors that have some; none are looked for by `check`
+    """
 
     source: SourceReport
     h5port: str
@@ -49,6 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, ModuleReport] = {}
     notes: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
+    nonfinite: dict[str, int] = {}
     output: str = ""
     format: str = FORMAT
     version: int = VERSION

@@ -11,7 +11,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ from h5port.transform.recipe import Recipe
 
 BLOCK = 4 << 20  # bytes that a thread fills and writes at once: they stay in its cache
 RELEASE = 64 << 20  # bytes of tensors after which what was read for them is given back
+FLUSH = 8  # blocks after which what is written is sent to the disk
 THREADS = min(3, os.cpu_count() or 1)
 
 # numpy's name (bfloat16 is carried as its bits) -> safetensors' name, type on disk
@@ -53,8 +55,10 @@ def write(
     progress: Callable[[int], None] | None = None,
     release: Callable[[], None] = lambda: None,
     late: Callable[[], Mapping[str, str]] = dict,
-) -> int:
-    """Execute the recipes into a new file; gives the size of the data in bytes. The same recipes give the same bytes.
+) -> dict[str, int]:
+    """Execute the recipes into a new file; gives how many elements of which tensors are infinite or NaN.
+
+    The same recipes give the same bytes.
 
     read      gives a stored array by its path
     progress  called with the bytes of each tensor written
@@ -63,12 +67,15 @@ def write(
     """
     places, size = _places(recipes)
     head = _header(recipes, places, metadata)
-    with path.open("wb") as f, ThreadPoolExecutor(THREADS) as pool:
+    with path.open("wb") as f, ThreadPoolExecutor(THREADS) as pool, _Flusher(f) as flusher:
         _reserve(f, len(head) + size)
-        held = 0
+        held, nonfinite = 0, dict.fromkeys(places, 0)
         for name, (start, stop) in places.items():
-            if stop > start:
-                _put_all(f, list(_blocks(recipes[name].target(read), len(head) + start)), pool)
+            count = partial(nonfinite_in, dtype=recipes[name].dtype)
+            blocks = list(_blocks(recipes[name].target(read), len(head) + start)) if stop > start else []
+            for i in range(0, len(blocks), FLUSH):
+                nonfinite[name] += _put_all(f, blocks[i : i + FLUSH], pool, count)
+                flusher.start()
             held += stop - start
             if held >= RELEASE:
                 release()
@@ -78,7 +85,26 @@ def write(
         head = _header(recipes, places, {**metadata, **late()})
         f.seek(0)
         f.write(head)
-    return size
+    return {name: n for name, n in nonfinite.items() if n}
+
+
+class _Flusher:
+    """Has what is written so far carried to the disk while more is being written: the disk is what takes longest."""
+
+    def __init__(self, f: BinaryIO) -> None:
+        self._f, self._pool = f, ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def start(self) -> None:
+        """Nothing, while the last time is not over."""
+        if hasattr(os, "fdatasync") and (self._last is None or self._last.done()):
+            self._last = self._pool.submit(os.fdatasync, self._f.fileno())
+
+    def __enter__(self) -> _Flusher:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown()
 
 
 def _header(recipes: Mapping[str, Recipe], places: Mapping[str, tuple[int, int]], metadata: Mapping[str, str]) -> bytes:
@@ -111,23 +137,35 @@ def _blocks(whole: Parts, at: int) -> Iterator[tuple[Parts, int]]:
             at += (stop - start) * row
 
 
-def _put_all(f: BinaryIO, blocks: list[tuple[Parts, int]], pool: ThreadPoolExecutor) -> None:
+Count = Callable[["np.ndarray[Any, Any]"], int]
+
+
+def _put_all(f: BinaryIO, blocks: list[tuple[Parts, int]], pool: ThreadPoolExecutor, count: Count) -> int:
+    """The blocks to their places in the file; gives the sum of what `count` gives for each of them."""
     if len(blocks) == 1:  # no need to wait for another thread
-        _put(f, *blocks[0])
-    else:
-        list(pool.map(lambda block: _put(f, *block), blocks))
+        return _put(f, *blocks[0], count)
+    return sum(pool.map(lambda block: _put(f, block[0], block[1], count), blocks))
 
 
-def _put(f: BinaryIO, block: Parts, at: int) -> None:
+def _put(f: BinaryIO, block: Parts, at: int, count: Count) -> int:
     """One block to its place in the file, little-endian."""
     dtype = block.dtype.newbyteorder("<")
-    alone = block.parts[0].array if len(block.parts) == 1 else None
-    if alone is not None and alone.dtype == dtype and alone.flags.c_contiguous:
-        _write_at(f, alone, at)
-        return
-    out = _buffer(math.prod(block.shape) * dtype.itemsize).view(dtype).reshape(block.shape)
-    copy_into(out, block)
+    out = block.parts[0].array if len(block.parts) == 1 else None
+    if out is None or out.dtype != dtype or not out.flags.c_contiguous:
+        out = _buffer(math.prod(block.shape) * dtype.itemsize).view(dtype).reshape(block.shape)
+        copy_into(out, block)
+    found = count(out)
     _write_at(f, out, at)
+    return found
+
+
+def nonfinite_in(array: np.ndarray[Any, Any], dtype: str) -> int:
+    """How many elements are infinite or NaN; bfloat16 are given as their bits."""
+    if dtype == "bfloat16":
+        return int(np.count_nonzero((array & 0x7F80) == 0x7F80))
+    if array.dtype.kind != "f":
+        return 0
+    return int(array.size - np.count_nonzero(np.isfinite(array)))
 
 
 _own = threading.local()

@@ -1,15 +1,21 @@
-"""The models that the benchmark converts, written with h5py alone, as tf.keras 2.15 and Keras 3.15 lay them out."""
+"""The models that the benchmark converts, written with h5py alone, as tf.keras 2.15 and Keras 3.15 lay them out.
+
+Processes of their own write them: the memory that h5py and numpy take would count as that of every process started
+from here.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import multiprocessing
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
-import numpy as np
+if TYPE_CHECKING:
+    import h5py
 
 Shape = tuple[int, ...]
 VOCABULARY = 50_000
@@ -106,17 +112,22 @@ def chain(count: int) -> list[Layer]:
 
 
 def bytes_of(layers: list[Layer]) -> int:
-    return sum(4 * int(np.prod(s)) for layer in layers for _, _, s in layer.variables)
+    return sum(4 * math.prod(s) for layer in layers for _, _, s in layer.variables)
 
 
 def largest(layers: list[Layer]) -> int:
-    """Bytes of the largest array; two of them make one tensor nowhere."""
-    return max(4 * int(np.prod(s)) for layer in layers for _, _, s in layer.variables)
+    """Bytes of the largest tensor: no two arrays make one."""
+    return max(4 * math.prod(s) for layer in layers for _, _, s in layer.variables)
 
 
 def write(path: Path, layers: list[Layer]) -> None:
     """A full `.h5` of tf.keras 2.15, or a `.keras` of Keras 3.15, by the path's suffix."""
-    (_write_keras if path.suffix == ".keras" else _write_h5)(path, layers)
+    how = _write_keras if path.suffix == ".keras" else _write_h5
+    process = multiprocessing.get_context("spawn").Process(target=how, args=(path, layers))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"{path} was not written")
 
 
 def _named(layers: list[Layer]) -> Iterator[tuple[str, Layer]]:
@@ -143,6 +154,8 @@ def _config(layers: list[Layer], input_layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_h5(path: Path, layers: list[Layer]) -> None:
+    import h5py
+
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(_config(layers, {"batch_input_shape": None}))
         names = []
@@ -162,6 +175,8 @@ def _write_h5(path: Path, layers: list[Layer]) -> None:
 
 
 def _write_keras(path: Path, layers: list[Layer]) -> None:
+    import h5py
+
     weights = path.with_suffix(".weights")
     with h5py.File(weights, "w") as file:
         for name, layer in _named(layers):
@@ -175,13 +190,15 @@ def _write_keras(path: Path, layers: list[Layer]) -> None:
 
 
 def _fill(group: h5py.Group, name: str, shape: Shape) -> None:
+    import numpy as np
+
     dataset = group.create_dataset(name, shape, "f4")
-    flat = int(np.prod(shape))
+    flat = math.prod(shape)
     drawn = np.random.default_rng(flat).standard_normal(min(flat, BLOCK), dtype="f4")
     rows = max(1, BLOCK * shape[0] // flat)
     for start in range(0, shape[0], rows):
         part = (min(rows, shape[0] - start), *shape[1:])
-        dataset[start : start + rows] = np.resize(drawn, int(np.prod(part))).reshape(part)
+        dataset[start : start + rows] = np.resize(drawn, math.prod(part)).reshape(part)
 
 
 def small(path: Path) -> None:

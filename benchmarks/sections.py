@@ -59,7 +59,7 @@ def written(source: Path, out: Path, command: list[str], env: dict[str, str] | N
 
 def bytes_(setting: Setting) -> Iterator[Row]:
     """Against `cp` and `sync` of the copy, from `.h5` and from inside a `.keras`."""
-    cases = [("0.4 GB", inputs.mixed(1024, 1), 1.5)]
+    cases = [("0.8 GB", inputs.mixed(1024, 6), 1.5)]
     if setting.full:
         cases = [("1.6 GB", inputs.mixed(2048, 3), 1.5), ("6.0 GB", inputs.mixed(2048, 14), 1.3)]
     for case, layers, limit in cases:

@@ -34,11 +34,16 @@ def _files() -> dict[str, str]:
 def load(names: Iterable[str]) -> None:
     """Import the declarations of these classes; if one is nowhere, it is in none of all files."""
     for name in names:
-        for module, text in _files().items():
-            if not text or f'"{name}"' in text:
-                importlib.import_module(module)
-        if name not in base.LAYERS and name not in base.OPERATIONS:
-            load_all()
+        _load(name)
+
+
+@functools.cache
+def _load(name: str) -> None:
+    for module, text in _files().items():
+        if not text or f'"{name}"' in text:
+            importlib.import_module(module)
+    if name not in base.LAYERS and name not in base.OPERATIONS:
+        load_all()
 
 
 def load_all() -> None:

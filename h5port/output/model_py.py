@@ -405,14 +405,14 @@ class _Class:
     def _written_out(self, expression: ast.expr, names: dict[str, ast.expr]) -> ast.expr:
         class Put(ast.NodeTransformer):
             def visit_Name(self, node: ast.Name) -> ast.expr:
-                return copy.deepcopy(names[node.id]) if node.id in names else node
+                return _copied(names[node.id]) if node.id in names else node
 
             def visit_Starred(self, node: ast.Starred) -> ast.expr:
                 node.value = self.visit(node.value)
                 return node
 
         self.used |= {n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and n.id in self.library.text}
-        return _spread(Put().visit(copy.deepcopy(expression)))
+        return _spread(Put().visit(_copied(expression)))
 
     def _operand(self, operand: Any, folded: dict[str, ast.expr]) -> ast.expr:
         if isinstance(operand, str):
@@ -494,6 +494,15 @@ def _text(value: Any) -> str:
 
 def _apply(function: ast.expr, args: list[ast.expr], keywords: dict[str, ast.expr]) -> ast.expr:
     return ast.Call(function, args, [ast.keyword(k, v) for k, v in keywords.items()])
+
+
+def _copied(node: Any) -> Any:
+    """A tree of its own, without the places in the text."""
+    if isinstance(node, list):
+        return [_copied(n) for n in node]
+    if isinstance(node, ast.AST):
+        return type(node)(**{field: _copied(value) for field, value in ast.iter_fields(node)})
+    return node
 
 
 def _spread(expression: ast.expr) -> ast.expr:

@@ -215,15 +215,20 @@ def speed(setting: Setting) -> Iterator[Row]:
     """The converted model against the same by hand and in Keras: batch 32, 50 steps, 64 units, all cores."""
     folder = setting.folder / "models"
     models(folder)
-    workers = {"torch": Worker([sys.executable, str(ROUTES / "torch_speed.py"), str(folder)])}
+    compiled = ["--compiled"] if setting.full else []  # torch.compile takes minutes for the steps of two layers
+    workers = {"torch": Worker([sys.executable, str(ROUTES / "torch_speed.py"), str(folder), *compiled])}
     for name, python, env in setting.keras():
         workers[name] = Worker([*python, str(ROUTES / "keras_speed.py")], env)
     for case, routes in SPEED.items():
         rows = [Row(section="speed", case=case, route=r, seconds=[], limit=limit) for r, _, _, limit in routes]
-        asked = [(row, w, name) for row, (_, w, name, _) in zip(rows, routes, strict=True) if w in workers]
-        for _ in range(40 if setting.full else 15):
+        asked = [
+            (row, workers[w], name)
+            for row, (_, w, name, _) in zip(rows, routes, strict=True)
+            if w in workers and name in workers[w].names
+        ]
+        for _ in range(30 if setting.full else 10):
             for row, worker, name in asked:
-                row.seconds.append(workers[worker].time(name))
+                row.seconds.append(worker.time(name))
         yield from compared([row for row, _, _ in asked])
     for worker in workers.values():
         worker.close()

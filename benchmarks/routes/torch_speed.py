@@ -1,10 +1,11 @@
 """A worker: models that h5port made, and the same written by hand, run when they are asked for by name.
 
-    python torch_speed.py FOLDER
+    python torch_speed.py FOLDER [--compiled]
 
 Names go in, seconds come out, a line each. FOLDER holds the models of `speed.MODELS`.
 """
 
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,18 @@ def by_hand(module):
     return lambda x: module(x)[0]
 
 
-def main(folder):
+def seconds(run, times=5):
+    """Of one run of several: the median, after one that is not counted."""
+    run()
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def main(folder, compiled):
     torch.manual_seed(0)
     sequence = torch.randn(BATCH, STEPS, UNITS)
     pictures = torch.randn(BATCH, SIDE, SIDE, 3)
@@ -48,7 +60,7 @@ def main(folder):
         module = h5port.load(file)
         x = pictures if file.stem == "images" else sequence
         runs[file.stem] = (module, x)
-        if file.stem in ("hard", "before"):
+        if compiled and file.stem in ("hard", "before"):
             runs[f"{file.stem} compiled"] = (torch.compile(module), x)
     with torch.inference_mode():
         for module, x in runs.values():
@@ -57,9 +69,7 @@ def main(folder):
         print("> " + "\t".join(runs), flush=True)
         for line in sys.stdin:
             module, x = runs[line.strip()]
-            start = time.perf_counter()
-            module(x)
-            print(f"> {time.perf_counter() - start}", flush=True)
+            print(f"> {seconds(lambda: module(x))}", flush=True)  # noqa: B023
 
 
-main(sys.argv[1])
+main(sys.argv[1], "--compiled" in sys.argv)

@@ -184,8 +184,11 @@ class Cell(Layer, frozen=True, kw_only=True):
                 return b.array(name).shape[0]
         raise refusal("missing-weights", "no kernel", layer="/".join(b.label))
 
-    def make(self, b: Builder, x: Value, suffix: str = "", **native: Any) -> tuple[Module, bool]:
-        """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own."""
+    def make(self, b: Builder, x: Value, suffix: str = "", **directions: Any) -> tuple[Module, bool]:
+        """torch's own module where it computes the same numbers, otherwise the shim; whether it is torch's own.
+
+        directions  bidirectional=True for a module of both
+        """
         if self.dropout or self.recurrent_dropout:
             b.note("training differs: the dropout inside the recurrence is not reproduced")
         refuse_other_type(b, x)
@@ -200,23 +203,26 @@ class Cell(Layer, frozen=True, kw_only=True):
                 bias=self.use_bias,
                 batch_first=True,
                 **args,
-                **native,
+                **directions,
             )
             return module, True
-        if native:
-            raise ValueError("a shim has one direction")
-        shim: dict[str, Any] = {"input_size": size, "hidden_size": self.units, "bias": self.use_bias}
+        sizes = {"input_size": size, "hidden_size": self.units, "bias": self.use_bias}
+        b.note(f"{self.kind.shim} in place of torch.nn.{self.kind.torch}: {why}")
+        return b.module(self.kind.shim, suffix, why=why, **sizes, **self.shim(b.writer), **directions), False
+
+    def shim(self, writer: Writer) -> dict[str, Any]:
+        """The arguments of the shim, but for its sizes."""
+        args: dict[str, Any] = {}
         for key, spec in (("activation", self.activation), ("recurrent_activation", self.gate_activation)):
             if key == "activation" or self.kind is not SIMPLE_KIND:
-                function = activations.resolve(spec, b.writer)
-                shim[key] = function.data() if function else {"function": "identity", "args": {}}
+                function = activations.resolve(spec, writer)
+                args[key] = function.data() if function else {"function": "identity", "args": {}}
         if self.kind is GRU_KIND:
-            shim["reset_after"] = self.resets_after
-        gate = shim.get("recurrent_activation")
+            args["reset_after"] = self.resets_after
+        gate = args.get("recurrent_activation")
         if gate is not None and gate["function"] not in _BOUNDED:
-            shim["double"] = True
-        b.note(f"{self.kind.shim} in place of torch.nn.{self.kind.torch}: {why}")
-        return b.module(self.kind.shim, suffix, why=why, **shim), False
+            args["double"] = True
+        return args
 
 
 @declares("LSTMCell")

@@ -77,9 +77,12 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         halves = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
         seq = as_sequence(b, x, frame, getattr(layers[0], "input_axes", 3))
         states: list[Value] = []
-        module = self._one_module(b, seq, parts, frames)
-        if module is not None and seq.mask is None and state is None and not frame.return_state:
+        with_states = state is not None or frame.return_state
+        module, native = self._one_module(b, seq, parts, frames, with_states=with_states)
+        if module is not None and seq.mask is None and not with_states:
             outputs = self._plain(b, module, parts[0][0].cell, seq, frame)
+        elif module is not None and not native:
+            outputs = self._masked(b, module, parts[0][0].cell, seq, frame)
         else:
             runs = [self._half(b, k, module, parts[k], seq, halves[k], frames[k]) for k in range(2)]
             outputs = self._merge(b, *(self._ends(b, k, r.sequence, frame) for k, r in enumerate(runs)))
@@ -99,21 +102,28 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
         return tuple(msgspec.structs.replace(f, zero_output_for_mask=zero) for f in (forward, backward))  # type: ignore[return-value]
 
     def _one_module(
-        self, b: Builder, x: Value, parts: tuple[list[Part], ...], frames: tuple[Frame, Frame]
-    ) -> Module | None:
-        """One bidirectional module of torch, where both halves are one native cell of the same kind and size."""
+        self, b: Builder, x: Value, parts: tuple[list[Part], ...], frames: tuple[Frame, Frame], *, with_states: bool
+    ) -> tuple[Module | None, bool]:
+        """One bidirectional module, where both halves are one cell of the same kind and size; and whether it is torch's
+        own. The shim has no states to give or to take."""
         if any(len(p) != 1 for p in parts) or frames[0].go_backwards or any(f.stateful for f in frames):
-            return None
+            return None, False
         one, two = parts[0][0], parts[1][0]
-        args, args_back = one.cell.native(b.writer)[0], two.cell.native(b.writer)[0]
-        if args is None or args != args_back:
-            return None
+        if not isinstance(one.cell, Cell) or not isinstance(two.cell, Cell):
+            return None, False
         if any(getattr(one.cell, f) != getattr(two.cell, f) for f in ("kind", "units", "use_bias")):
-            return None
+            return None, False
+        args, args_back = one.cell.native(b.writer)[0], two.cell.native(b.writer)[0]
+        native = args is not None
+        alike = args == args_back if native else one.cell.shim(b.writer) == two.cell.shim(b.writer)
+        masked = {f.zero_output_for_mask for f in frames} if x.mask is not None else set()
+        runs_together = not with_states and len(masked) < 2 and not any(has_stray_zeros(f, x.mask) for f in frames)
+        if not alike or not (native or (args_back is None and runs_together)):
+            return None, False
         module: Module = one.cell.make(one.b, x, bidirectional=True)[0]
         one.cell.fill(one.b, module, x.dim(-1), "_l0")
         two.cell.fill(two.b, Module(two.b, module.name), x.dim(-1), "_l0_reverse")
-        return module
+        return module, native
 
     def _plain(self, b: Builder, module: Module, cell: Cell, x: Value, frame: Frame) -> list[Value]:
         """No masks and no states: torch's bidirectional module as it is."""
@@ -123,6 +133,20 @@ class Bidirectional(Layer, frozen=True, kw_only=True):
             return [b.call("rnn_outputs" if sequence else "last_steps", module, x, shape=(*shape[:-1], 2 * cell.units))]
         function = "rnn_both_outputs" if sequence else "both_last_steps"
         return self._merge(b, *b.calls(function, module, x, shapes=[shape, shape]))
+
+    def _masked(self, b: Builder, module: Module, cell: Cell, x: Value, frame: Frame) -> list[Value]:
+        """A shim of both directions under a mask."""
+        each: Shape = (x.dim(0), x.dim(1), cell.units)
+        shapes: list[Shape | None] = [(*each[:-1], 2 * cell.units), *[(x.dim(0), 2 * cell.units)] * cell.kind.states]
+        zero = frame.zero_output_for_mask and cell.zeroes_masked(b.writer)
+        y, *_ = b.calls(module.ref, x, x.mask, None, shapes=shapes, zero_output=zero)
+        if frame.return_sequences and self.merge_mode == "concat":
+            return [y]
+        forward, backward = b.calls("halves", y, shapes=[each, each])
+        if not frame.return_sequences:
+            forward = last_step(b, forward)
+            backward = b.call("first_step", backward, shape=forward.shape)
+        return self._merge(b, forward, backward)
 
     def _half(
         self, b: Builder, k: int, module: Module | None, parts: list[Part], x: Value, state: Any, frame: Frame

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from h5port.errors import H5PortError, refusal
-from h5port.module.program import ModuleSpec, Program, names_in
+from h5port.module.program import CallSpec, ModuleSpec, Program, names_in
 from h5port.module.vocabulary import TORCH
 from h5port.runtime import functions, shims
 
@@ -44,7 +44,7 @@ class Converted(nn.Module):
         self.program = program
         for name, spec in program.modules.items():
             setattr(self, name, build_module(spec, _below(tensors, name), custom or {}))
-        self._steps = [_Step(c, program) for c in program.calls]
+        self._steps = [_Step(c, dead) for c, dead in zip(program.calls, _last_uses(program), strict=True)]
 
     def forward(self, *inputs: Any) -> Any:
         values = self._given(inputs)
@@ -76,10 +76,20 @@ class Converted(nn.Module):
                 module.reset()  # type: ignore[operator]
 
 
-class _Step:
-    """A call with everything looked up that can be looked up before."""
+def _last_uses(program: Program) -> list[list[str]]:
+    """For each call the values that nobody needs after it: their memory is given back at once."""
+    needed, dead = set(names_in(program.outputs)), []
+    for call in reversed(program.calls):
+        here = {*names_in(call.inputs), *call.outputs}
+        dead.append(sorted(here - needed))
+        needed |= here
+    return dead[::-1]
 
-    def __init__(self, call: Any, program: Program) -> None:
+
+class _Step:
+    """A call with everything looked up that can be looked up before. `dead` are values that nobody needs after it."""
+
+    def __init__(self, call: CallSpec, dead: list[str]) -> None:
         self.target: str | None = None
         if call.target.startswith("@"):
             self.target = call.target[1:]
@@ -90,6 +100,7 @@ class _Step:
         self.outputs = call.outputs
         self.args = {k: argument(v) for k, v in call.args.items()}
         self.inputs = call.inputs
+        self.dead = dead
 
     def run(self, owner: nn.Module, values: dict[str, Any]) -> None:
         operands = [_operand(i, owner, values) for i in self.inputs]
@@ -101,6 +112,8 @@ class _Step:
             )
         else:
             values.update(zip(self.outputs, result, strict=True))
+        for name in self.dead:
+            values.pop(name, None)
 
 
 def _unknown(kind: str, name: Any) -> H5PortError:

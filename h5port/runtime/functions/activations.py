@@ -128,7 +128,7 @@ def hard_sigmoid(x):
 
 def hard_sigmoid_fifth(x):
     """hard_sigmoid as Keras before version 3 has it: slope 0.2, not 1/6."""
-    return (0.2 * x + 0.5).clamp(0, 1)
+    return F.hardsigmoid(1.2 * x)
 
 
 def threshold(x, *, theta):

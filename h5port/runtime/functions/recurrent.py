@@ -15,6 +15,14 @@ def last_step(y):
     return y[:, -1]
 
 
+def first_step(y):
+    return y[:, 0]
+
+
+def halves(y):
+    return y.chunk(2, -1)
+
+
 def last_steps(rnn, x):
     """The last step of each direction's own run: of the backward one that is step 0 in time."""
     forward, backward = rnn(x)[0].chunk(2, -1)

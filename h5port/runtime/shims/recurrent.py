@@ -33,50 +33,90 @@ class KerasRecurrent(nn.Module):
     """The loop over the steps. A masked step holds every state; its output repeats the one before, or is zero.
 
     `double` computes the steps in float64: gates without bounds would make rounding errors grow from step to step.
+    `bidirectional` adds the run over the reversed sequence, whose outputs stand at their steps behind those of the
+    other. Each tensor of a step has the directions as its first axis, so that both take one operation.
     """
 
     gates = 1
     states = 1
+    order: tuple[int, ...] = (0,)  # of the gates in a step
+    blocks: tuple[int, ...] = (1,)  # how many gates a step takes at once
 
     def __init__(
-        self, input_size, hidden_size, bias=True, activation=None, recurrent_activation=None, double=False, dtype=None
+        self,
+        input_size,
+        hidden_size,
+        bias=True,
+        activation=None,
+        recurrent_activation=None,
+        double=False,
+        bidirectional=False,
+        dtype=None,
     ):
         super().__init__()
         self.input_size, self.hidden_size, self.bias, self.double_steps = input_size, hidden_size, bias, double
         self.activation, self.recurrent_activation = activation, recurrent_activation
-        self.weight_ih_l0 = nn.Parameter(torch.empty(self.gates * hidden_size, input_size, dtype=dtype))
-        self.weight_hh_l0 = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size, dtype=dtype))
-        if bias:
-            self.bias_ih_l0 = nn.Parameter(torch.empty(self.gates * hidden_size, dtype=dtype))
-            self.bias_hh_l0 = nn.Parameter(torch.zeros(self.gates * hidden_size, dtype=dtype))
+        self.directions = ["_l0", "_l0_reverse"] if bidirectional else ["_l0"]
+        wide = self.gates * hidden_size
+        for direction in self.directions:
+            shapes = {"weight_ih": (wide, input_size), "weight_hh": (wide, hidden_size)}
+            shapes |= {"bias_ih": (wide,), "bias_hh": (wide,)} if bias else {}
+            for name, shape in shapes.items():
+                self.register_parameter(name + direction, nn.Parameter(torch.zeros(shape, dtype=dtype)))
 
     def extra_repr(self):
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
+        both = ", bidirectional=True" if len(self.directions) > 1 else ""
+        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}{both}"
 
     def forward(self, x, mask=None, state=None, *, zero_output=False, start_from_state=False):
-        """x (N, T, input_size), mask (N, T) -> outputs (N, T, hidden_size), then each final state (N, hidden_size)."""
+        """x (N, T, input_size), mask (N, T) -> outputs (N, T, directions * hidden_size), then the final states."""
         given, dtype = state is not None, x.dtype
         x = x.double() if self.double_steps else x
-        state = [s.to(x.dtype) for s in state] if given else [x.new_zeros(x.shape[0], self.hidden_size)] * self.states
-        projected = self.linear(x, "ih").unbind(1)
-        before = state[0] if given and start_from_state else torch.zeros_like(state[0])
-        outputs = []
-        for t, step in enumerate(projected):
-            new = self.step(step, *state)
-            if mask is None:
+        zeros = x.new_zeros(len(self.directions), x.shape[0], self.hidden_size)
+        state = [s.to(x.dtype).expand_as(zeros) for s in state] if given else [zeros] * self.states
+        before = state[0] if given and start_from_state else zeros
+        valid = None if mask is None else self.in_order([mask] * len(self.directions)).unsqueeze(-1).unbind(2)
+        recurrent, outputs = self.recurrent(x.dtype), []
+        for t, step in enumerate(self.projected(x)):
+            new = self.step(step, recurrent, *state)
+            if valid is None:
                 state, before = new, new[0]
                 outputs.append(new[0])
                 continue
-            valid = mask[:, t].unsqueeze(-1)
-            state = [torch.where(valid, n, s) for n, s in zip(new, state, strict=True)]
-            before = torch.where(valid, new[0], before)
-            outputs.append(torch.where(valid, new[0], 0) if zero_output else before)
-        return torch.stack(outputs, 1).to(dtype), *(s.to(dtype) for s in state)
+            state = [torch.where(valid[t], n, s) for n, s in zip(new, state, strict=True)]
+            before = torch.where(valid[t], new[0], before)
+            outputs.append(torch.where(valid[t], new[0], 0) if zero_output else before)
+        y = self.in_order(torch.stack(outputs, 2).unbind(0))
+        return [torch.cat(v.to(dtype).unbind(0), -1) for v in (y, *state)]
 
-    def linear(self, x, name, rows=slice(None)):
-        """x times the rows of a weight matrix, with its bias."""
-        weight, bias = getattr(self, f"weight_{name}_l0")[rows], getattr(self, f"bias_{name}_l0", None)
-        return nn.functional.linear(x, weight.to(x.dtype), None if bias is None else bias[rows].to(x.dtype))
+    def in_order(self, runs):
+        """(directions, N, T, ..) of one (N, T, ..) for each direction: the second turned round in time."""
+        return torch.stack([v if k == 0 else v.flip(1) for k, v in enumerate(runs)])
+
+    def weights(self, name, dtype):
+        """A parameter of all directions, (directions, gates * hidden_size, ..), its gates in the order of a step."""
+        weight = torch.stack([getattr(self, name + direction) for direction in self.directions]).to(dtype)
+        return weight.unflatten(1, (self.gates, -1))[:, list(self.order)].flatten(1, 2)
+
+    def projected(self, x):
+        """What the input adds to the gates: for each step, a tensor (directions, N, gates) for each block of gates."""
+        bias = self.input_bias(x.dtype).flatten() if self.bias else None
+        sums = nn.functional.linear(x, self.weights("weight_ih", x.dtype).flatten(0, 1), bias)
+        sums = self.in_order(sums.chunk(len(self.directions), -1))
+        sizes = [n * self.hidden_size for n in self.blocks]
+        return zip(*(block.unbind(2) for block in sums.split(sizes, -1)), strict=True)
+
+    def input_bias(self, dtype):
+        """Both biases, where they are added alike."""
+        return self.weights("bias_ih", dtype) + self.weights("bias_hh", dtype)
+
+    def recurrent(self, dtype):
+        """What a step multiplies its states with, made once: (directions, hidden_size, gates)."""
+        return self.weights("weight_hh", dtype).transpose(1, 2)
+
+    def gate(self, x):
+        """Several gates at once, each by itself: a softmax goes over one of them."""
+        return self.recurrent_activation(x.unflatten(-1, (-1, self.hidden_size))).unbind(-2)
 
 
 class KerasLSTM(KerasRecurrent):
@@ -84,40 +124,50 @@ class KerasLSTM(KerasRecurrent):
 
     gates = 4
     states = 2
+    order = (0, 1, 3, 2)  # i f o g: those of one activation side by side
+    blocks = (4,)
 
-    def step(self, x, h, c):
-        i, f, g, o = (x + self.linear(h, "hh")).chunk(4, -1)
-        c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
-        return [self.recurrent_activation(o) * self.activation(c), c]
+    def step(self, x, recurrent, h, c):
+        gates, g = torch.baddbmm(*x, h, recurrent).split([3 * self.hidden_size, self.hidden_size], -1)
+        i, f, o = self.gate(gates)
+        c = torch.addcmul(f * c, i, self.activation(g))
+        return [o * self.activation(c), c]
 
 
 class KerasGRU(KerasRecurrent):
     """A GRU with any activations, its reset gate before or after the product; gates r z n as in nn.GRU."""
 
     gates = 3
+    order = (0, 1, 2)
+    blocks = (2, 1)
 
     def __init__(self, *args, reset_after=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.reset_after = reset_after
 
-    def step(self, x, h):
-        u = self.hidden_size
-        if self.reset_after:
-            inner = self.linear(h, "hh")
-            r, z = self.gate(x[:, : 2 * u] + inner[:, : 2 * u])
-            n = self.activation(x[:, 2 * u :] + r * inner[:, 2 * u :])
-        else:
-            r, z = self.gate(x[:, : 2 * u] + self.linear(h, "hh", slice(0, 2 * u)))
-            n = self.activation(x[:, 2 * u :] + self.linear(r * h, "hh", slice(2 * u, None)))
-        return [z * h + (1 - z) * n]
+    def input_bias(self, dtype):
+        """Behind the product, the reset gate scales the candidate's second bias, too."""
+        given, both = self.weights("bias_ih", dtype), super().input_bias(dtype)
+        return torch.cat([both[:, : -self.hidden_size], given[:, -self.hidden_size :]], 1) if self.reset_after else both
 
-    def gate(self, x):
-        """Both gates at once, each by itself: a softmax goes over one of them."""
-        return self.recurrent_activation(x.unflatten(-1, (2, self.hidden_size))).unbind(-2)
+    def recurrent(self, dtype):
+        gates, candidate = super().recurrent(dtype).split([2 * self.hidden_size, self.hidden_size], -1)
+        bias = self.weights("bias_hh", dtype)[:, None, -self.hidden_size :] if self.bias and self.reset_after else None
+        return gates, candidate, bias
+
+    def step(self, x, recurrent, h):
+        x_gates, x_n = x
+        gates, candidate, bias = recurrent
+        r, z = self.gate(torch.baddbmm(x_gates, h, gates))
+        if self.reset_after:
+            n = torch.addcmul(x_n, r, h @ candidate if bias is None else torch.baddbmm(bias, h, candidate))
+        else:
+            n = torch.baddbmm(x_n, r * h, candidate)
+        return [torch.lerp(self.activation(n), h, z)]
 
 
 class KerasRNN(KerasRecurrent):
     """A simple recurrent layer with any activation."""
 
-    def step(self, x, h):
-        return [self.activation(x + self.linear(h, "hh"))]
+    def step(self, x, recurrent, h):
+        return [self.activation(torch.baddbmm(*x, h, recurrent))]

@@ -41,6 +41,8 @@ SIMPLE_KIND = Kind("RNN", "KerasRNN", "h", (0,), 1, "h")
 
 # Gate activations between fixed bounds: with any other, rounding errors grow from step to step.
 _BOUNDED = frozenset("sigmoid hard_sigmoid hard_sigmoid_fifth tanh softsign hard_tanh sparse_sigmoid softmax".split())
+# Gate activations that go over all units of a gate.
+_OVER_UNITS = frozenset("softmax log_softmax sparsemax".split())
 
 
 def refuse_other_type(b: Builder, x: Value) -> None:
@@ -222,6 +224,10 @@ class Cell(Layer, frozen=True, kw_only=True):
         gate = args.get("recurrent_activation")
         if gate is not None and gate["function"] not in _BOUNDED:
             args["double"] = True
+        if gate is not None and gate["function"] in _OVER_UNITS:
+            args["each_gate"] = True
+        if gate is not None and gate["function"] == "hard_sigmoid_fifth":
+            args["recurrent_activation"], args["gate_scale"] = {"function": "hard_sigmoid", "args": {}}, 1.2
         return args
 
 

@@ -233,7 +233,7 @@ def test_a_gated_shim_computes_the_definition(
     kind: str, options: dict[str, bool], bias: bool, given_: Inputs, names: tuple[str, str]
 ) -> None:
     (act, act_np), (gate, gate_np) = (ACTIVATIONS[n] for n in names)
-    shim = getattr(shims, f"Keras{kind}")(IN, UNITS, bias, act, gate, **options)
+    shim = getattr(shims, f"Keras{kind}")(IN, UNITS, bias, act, gate, each_gate=names[1] == "softmax", **options)
     randomised(shim)
     got = run_shim(shim, *given_.tensors(kind), **given_.options)
     cell = cell_of(shim, activation=act_np, recurrent_activation=gate_np, **options)

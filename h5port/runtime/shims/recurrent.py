@@ -33,6 +33,8 @@ class KerasRecurrent(nn.Module):
     """The loop over the steps. A masked step holds every state; its output repeats the one before, or is zero.
 
     `double` computes the steps in float64: gates without bounds would make rounding errors grow from step to step.
+    `each_gate` activates each gate by itself: a softmax goes over one of them. `gate_scale` is what the activation of
+    the gates multiplies its input with: done to the weights, it is done once and not at every step.
     `bidirectional` adds the run over the reversed sequence, whose outputs stand at their steps behind those of the
     other. Each tensor of a step has the directions as its first axis, so that both take one operation.
     """
@@ -50,10 +52,13 @@ class KerasRecurrent(nn.Module):
         activation=None,
         recurrent_activation=None,
         double=False,
+        each_gate=False,
+        gate_scale=1,
         bidirectional=False,
         dtype=None,
     ):
         super().__init__()
+        self.each_gate, self.gate_scale = each_gate, gate_scale
         self.input_size, self.hidden_size, self.bias, self.double_steps = input_size, hidden_size, bias, double
         self.activation, self.recurrent_activation = activation, recurrent_activation
         self.directions = ["_l0", "_l0_reverse"] if bidirectional else ["_l0"]
@@ -75,7 +80,9 @@ class KerasRecurrent(nn.Module):
         zeros = x.new_zeros(len(self.directions), x.shape[0], self.hidden_size)
         state = [s.to(x.dtype).expand_as(zeros) for s in state] if given else [zeros] * self.states
         before = state[0] if given and start_from_state else zeros
-        valid = None if mask is None else self.in_order([mask] * len(self.directions)).unsqueeze(-1).unbind(2)
+        valid = (
+            None if mask is None else torch.stack(self.in_order([mask] * len(self.directions))).unsqueeze(-1).unbind(2)
+        )
         recurrent, outputs = self.recurrent(x.dtype), []
         for t, step in enumerate(self.projected(x)):
             new = self.step(step, recurrent, *state)
@@ -86,23 +93,26 @@ class KerasRecurrent(nn.Module):
             state = [torch.where(valid[t], n, s) for n, s in zip(new, state, strict=True)]
             before = torch.where(valid[t], new[0], before)
             outputs.append(torch.where(valid[t], new[0], 0) if zero_output else before)
-        y = self.in_order(torch.stack(outputs, 2).unbind(0))
-        return [torch.cat(v.to(dtype).unbind(0), -1) for v in (y, *state)]
+        y = self.in_order(torch.stack(outputs, 2).to(dtype).unbind(0))
+        return [torch.cat(v, -1) if len(v) > 1 else v[0] for v in (y, *(s.to(dtype).unbind(0) for s in state))]
 
     def in_order(self, runs):
-        """(directions, N, T, ..) of one (N, T, ..) for each direction: the second turned round in time."""
-        return torch.stack([v if k == 0 else v.flip(1) for k, v in enumerate(runs)])
+        """One (N, T, ..) for each direction, the second turned round in time."""
+        return [v if k == 0 else v.flip(1) for k, v in enumerate(runs)]
 
     def weights(self, name, dtype):
         """A parameter of all directions, (directions, gates * hidden_size, ..), its gates in the order of a step."""
         weight = torch.stack([getattr(self, name + direction) for direction in self.directions]).to(dtype)
-        return weight.unflatten(1, (self.gates, -1))[:, list(self.order)].flatten(1, 2)
+        weight = weight.unflatten(1, (self.gates, -1))[:, list(self.order)]
+        if self.gate_scale != 1:
+            weight = torch.cat([weight[:, :-1] * self.gate_scale, weight[:, -1:]], 1)
+        return weight.flatten(1, 2)
 
     def projected(self, x):
         """What the input adds to the gates: for each step, a tensor (directions, N, gates) for each block of gates."""
-        bias = self.input_bias(x.dtype).flatten() if self.bias else None
-        sums = nn.functional.linear(x, self.weights("weight_ih", x.dtype).flatten(0, 1), bias)
-        sums = self.in_order(sums.chunk(len(self.directions), -1))
+        runs, weights = self.in_order([x] * len(self.directions)), self.weights("weight_ih", x.dtype)
+        biases = self.input_bias(x.dtype) if self.bias else [None] * len(runs)
+        sums = torch.stack([nn.functional.linear(*of_one) for of_one in zip(runs, weights, biases, strict=True)])
         sizes = [n * self.hidden_size for n in self.blocks]
         return zip(*(block.unbind(2) for block in sums.split(sizes, -1)), strict=True)
 
@@ -114,9 +124,12 @@ class KerasRecurrent(nn.Module):
         """What a step multiplies its states with, made once: (directions, hidden_size, gates)."""
         return self.weights("weight_hh", dtype).transpose(1, 2)
 
-    def gate(self, x):
-        """Several gates at once, each by itself: a softmax goes over one of them."""
-        return self.recurrent_activation(x.unflatten(-1, (-1, self.hidden_size))).unbind(-2)
+    def gate(self, x, count):
+        """So many gates, activated."""
+        sizes = [self.hidden_size] * count
+        if self.each_gate:
+            return [self.recurrent_activation(gate) for gate in torch.split_with_sizes(x, sizes, -1)]
+        return torch.split_with_sizes(self.recurrent_activation(x), sizes, -1)
 
 
 class KerasLSTM(KerasRecurrent):
@@ -128,8 +141,9 @@ class KerasLSTM(KerasRecurrent):
     blocks = (4,)
 
     def step(self, x, recurrent, h, c):
-        gates, g = torch.baddbmm(*x, h, recurrent).split([3 * self.hidden_size, self.hidden_size], -1)
-        i, f, o = self.gate(gates)
+        sizes = [3 * self.hidden_size, self.hidden_size]
+        gates, g = torch.split_with_sizes(torch.baddbmm(*x, h, recurrent), sizes, -1)
+        i, f, o = self.gate(gates, 3)
         c = torch.addcmul(f * c, i, self.activation(g))
         return [o * self.activation(c), c]
 
@@ -158,7 +172,7 @@ class KerasGRU(KerasRecurrent):
     def step(self, x, recurrent, h):
         x_gates, x_n = x
         gates, candidate, bias = recurrent
-        r, z = self.gate(torch.baddbmm(x_gates, h, gates))
+        r, z = self.gate(torch.baddbmm(x_gates, h, gates), 2)
         if self.reset_after:
             n = torch.addcmul(x_n, r, h @ candidate if bias is None else torch.baddbmm(bias, h, candidate))
         else:

@@ -27,10 +27,11 @@ from h5port.output.model_py import print_model
 EQUAL = [c for c in genuine_cases() if c.data["expect"] == "equal"]
 
 KINDS = frozenset(
-    """Module Import ImportFrom alias ClassDef FunctionDef arguments arg Return Assign Expr For If Continue
+    """Module Import ImportFrom alias ClassDef FunctionDef arguments arg Return Assign AnnAssign AugAssign
+    Expr For If Continue
     Name Load Store Attribute Call keyword Constant JoinedStr FormattedValue Tuple List Dict Starred Subscript Slice
     ListComp GeneratorExp comprehension IfExp Compare BoolOp BinOp UnaryOp And Or Not USub Is IsNot
-    Eq NotEq Lt LtE Gt GtE Add Sub Mult Div FloorDiv Mod Pow BitAnd BitOr""".split()
+    Eq NotEq Lt LtE Gt GtE Add Sub Mult MatMult Div FloorDiv Mod Pow BitAnd BitOr""".split()
 )
 HEAD = {
     "torch": {"torch", "nn"},

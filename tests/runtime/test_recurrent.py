@@ -240,6 +240,31 @@ def test_a_gated_shim_computes_the_definition(
     assert_all_equal(got, run(cell, given_.x, given_.mask, given_.state(kind), **given_.options))
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("bias", [True, False])
+@SETTINGS
+@given(given_=inputs(), gate_scale=st.sampled_from([1, 1.2]))
+def test_a_shim_of_both_directions_computes_both_definitions(
+    kind: str, bias: bool, given_: Inputs, gate_scale: float
+) -> None:
+    gate = {} if kind == "RNN" else {"recurrent_activation": functions.hard_sigmoid, "gate_scale": gate_scale}
+    shim = getattr(shims, f"Keras{kind}")(IN, UNITS, bias, functions.tanh, bidirectional=True, **gate)
+    randomised(shim)
+    x, mask, _ = given_.tensors(kind)
+    zero_output = given_.options["zero_output"]
+    y, states = run_shim(shim, x, mask, zero_output=zero_output)
+    scaled = {} if kind == "RNN" else {"recurrent_activation": lambda v: np.clip(v * gate_scale / 6 + 0.5, 0, 1)}
+    scaled |= {"reset_after": False} if kind == "GRU" else {}
+    back = given_.reversed()
+    runs = [
+        run(cell_of(shim, end, **scaled), of.x, of.mask, None, zero_output=zero_output)
+        for end, of in (("_l0", given_), ("_l0_reverse", back))
+    ]
+    assert_equal(y, np.concatenate([runs[0][0], runs[1][0][:, ::-1]], -1))
+    for k, state in enumerate(states):
+        assert_equal(state, np.concatenate([r[1][k] for r in runs], -1))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @SETTINGS
 @given(given_=inputs(), name=st.sampled_from(sorted(ACTIVATIONS)))

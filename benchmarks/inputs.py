@@ -22,6 +22,14 @@ VOCABULARY = 50_000
 BLOCK = 1 << 20  # elements drawn once and written again and again
 
 
+# the names of classes of more than one word
+WORDS = {
+    "BatchNormalization": "batch_normalization",
+    "MaxPooling2D": "max_pooling2d",
+    "GlobalAveragePooling2D": "global_average_pooling2d",
+}
+
+
 class Layer:
     """A layer of a chain: `variables` are (path in Keras 3, name in Keras 2, shape)."""
 
@@ -135,7 +143,7 @@ def _named(layers: list[Layer]) -> Iterator[tuple[str, Layer]]:
     count: dict[str, int] = {}
     for layer in layers:
         n = count[layer.class_name] = count.get(layer.class_name, -1) + 1
-        yield layer.class_name.lower() + (f"_{n}" if n else ""), layer
+        yield WORDS.get(layer.class_name, layer.class_name.lower()) + (f"_{n}" if n else ""), layer
 
 
 def _config(layers: list[Layer], input_layer: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-
-SPENT = 3  # times that each route is run, one after the other in each round
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -56,6 +55,31 @@ def run(command: list[str], env: dict[str, str] | None = None) -> Done:
     unit = 1 if sys.platform == "darwin" else 1024
     return Done(seconds, usage.ru_maxrss * unit / 1e6)
 
+
+def limited(command: list[str], group: Path) -> list[str]:
+    """The command in a control group."""
+    return ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group), *command]
+
+
+@contextmanager
+def memory_group(limit: int) -> Iterator[Path | None]:
+    """A control group that may hold so many bytes, page cache included; None where none can be made."""
+    first = Path("/sys/fs/cgroup")
+    parent, file = (first, "memory.max") if (first / "cgroup.procs").exists() else (first / "memory", _LIMIT)
+    group = parent / f"h5port-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / file).write_text(str(limit))
+    except OSError:
+        yield None
+        return
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+_LIMIT = "memory.limit_in_bytes"  # the first version of control groups
 
 Route = tuple[str, Callable[[], Done]]
 

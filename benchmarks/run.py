@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     oracle = given.oracle.absolute() if given.oracle.exists() else None
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        setting = Setting(Path(folder), given.full, 3, oracle)
+        setting = Setting(Path(folder), given.full, 3 if given.full else 2, oracle)
         rows = [row for name in given.only or SECTIONS for row in measured(name, setting)]
     results = {
         "mode": "full" if given.full else "quick",

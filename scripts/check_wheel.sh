@@ -31,4 +31,20 @@ else:
     raise SystemExit("load worked without torch")
 assert not {"torch", "keras", "tensorflow"} & set(sys.modules)
 PYTHON
+venv/bin/python - <<'PYTHON'
+# what installing it takes: everything that lies in site-packages, but for pip itself
+import sysconfig
+from pathlib import Path
+
+packages = Path(sysconfig.get_path("purelib"))
+sizes = {
+    place.name: sum(f.stat().st_size for f in [place, *place.rglob("*")] if f.is_file())
+    for place in packages.iterdir()
+    if not place.name.startswith(("pip", "setuptools", "wheel", "_distutils", "distutils", "pkg_resources"))
+}
+own = sum(f.stat().st_size for f in (packages / "h5port").rglob("*") if f.is_file() and f.suffix != ".pyc")
+print(f"site-packages: {sum(sizes.values()) / 1e6:.1f} MB, of which h5port {own / 1e6:.2f} MB of sources")
+assert sum(sizes.values()) <= 115e6, sizes
+assert own < 1e6, own
+PYTHON
 echo "the wheel works without torch"

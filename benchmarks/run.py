@@ -1,4 +1,4 @@
-"""How fast, how small: measures every section and writes results.json and the plots.
+"""How fast, how small: measures every section and writes results.json, the plots and docs/speed.md.
 
     python benchmarks/run.py [--full] [--only SECTION] [--folder DIR] [--oracle .oracle/bin/python]
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import measure
 import msgspec
+import page
 from sections import SECTIONS, Setting
 
 HERE = Path(__file__).parent
@@ -44,6 +45,7 @@ def main() -> None:
     }
     text = msgspec.json.format(msgspec.json.encode(results), indent=1)
     (HERE / "results.json").write_bytes(text + b"\n")
+    (HERE.parent / "docs" / "speed.md").write_text(page.document(HERE / "results.json"), encoding="utf-8")
     from plots import draw
 
     draw(HERE / "results.json", HERE)

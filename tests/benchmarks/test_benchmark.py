@@ -51,3 +51,10 @@ def test_the_plots_of_the_results_can_be_drawn(tmp_path: Path) -> None:
     plots.draw(tmp_path / "results.json", tmp_path)
     drawn = {f.name for f in tmp_path.iterdir()} - {"results.json"}
     assert drawn == {f"{n}.{e}" for n in ("convert", "growth", "speed") for e in ("svg", "png")}
+
+
+def test_the_page_of_the_results_is_up_to_date() -> None:
+    import page
+
+    text = (BENCHMARKS.parent / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert text == page.document(BENCHMARKS / "results.json")

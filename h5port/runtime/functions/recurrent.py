@@ -45,6 +45,13 @@ def direction(rnn, reverse):
     return [getattr(rnn, f"{name}_l0{'_reverse' if reverse else ''}") for name in names]
 
 
+def where_it_masks(mask):
+    """The mask; None if it masks nothing. While a graph is recorded nobody knows, and it is taken to mask something."""
+    if mask is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return mask
+    return None if mask.all() else mask
+
+
 def valid_first(x, mask):
     """The valid steps moved to the front; and for each step the place of the last valid one so far (-1: none)."""
     valid = mask.to(torch.int64)
@@ -79,7 +86,7 @@ def run_one(rnn, x, state, reverse):
 
 def run_gru(rnn, x, mask=None, state=None, *, reverse=False, zero_output=False, start_from_state=False):
     """nn.GRU or nn.RNN as Keras runs it: (outputs of all steps, final state). Masked steps hold the state."""
-    initial = x.new_zeros(x.shape[0], rnn.hidden_size) if state is None else state[0]
+    initial, mask = x.new_zeros(x.shape[0], rnn.hidden_size) if state is None else state[0], where_it_masks(mask)
     if mask is None:
         y = run_one(rnn, x, initial, reverse)
         return y, y[:, -1]
@@ -96,7 +103,7 @@ def run_rnn(rnn, x, mask=None, state=None, *, reverse=False, zero_output=False, 
 def run_lstm_outputs(rnn, x, mask=None, state=None, *, reverse=False, zero_output=False, start_from_state=False):
     """nn.LSTM as Keras runs it: the outputs of all steps. Masked steps hold the state."""
     h, c = [x.new_zeros(x.shape[0], rnn.hidden_size)] * 2 if state is None else state
-    place = None
+    mask, place = where_it_masks(mask), None
     if mask is not None:
         x, place = valid_first(x, mask)
     states = (h.unsqueeze(0), c.unsqueeze(0))
@@ -107,7 +114,7 @@ def run_lstm_outputs(rnn, x, mask=None, state=None, *, reverse=False, zero_outpu
 def run_lstm(rnn, x, mask=None, state=None, *, reverse=False, zero_output=False, start_from_state=False):
     """The same with the final states: (outputs, h, c). Under a mask the steps are packed, for the sake of c."""
     h, c = [x.new_zeros(x.shape[0], rnn.hidden_size)] * 2 if state is None else state
-    weights = direction(rnn, reverse)
+    weights, mask = direction(rnn, reverse), where_it_masks(mask)
     if mask is None:
         states = (h.unsqueeze(0), c.unsqueeze(0))
         y, h, c = torch.lstm(x, states, weights, rnn.bias, 1, 0.0, rnn.training, False, True)

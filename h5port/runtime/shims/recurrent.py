@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from h5port.runtime.functions.recurrent import where_it_masks
+
 
 class Memory(nn.Module):
     """The states of a stateful layer, kept from call to call; `reset` puts them back to zero."""
@@ -75,7 +77,7 @@ class KerasRecurrent(nn.Module):
 
     def forward(self, x, mask=None, state=None, *, zero_output=False, start_from_state=False):
         """x (N, T, input_size), mask (N, T) -> outputs (N, T, directions * hidden_size), then the final states."""
-        given, dtype = state is not None, x.dtype
+        given, dtype, mask = state is not None, x.dtype, where_it_masks(mask)
         x = x.double() if self.double_steps else x
         zeros = x.new_zeros(len(self.directions), x.shape[0], self.hidden_size)
         state = [s.to(x.dtype).expand_as(zeros) for s in state] if given else [zeros] * self.states

@@ -69,7 +69,7 @@ class Pooling(Layer, frozen=True, kw_only=True):
 def of_rank(b: Builder, x: Value, axes: int) -> Value:
     """(N, ..., C) or (N, C, ...) with so many axes between; anything else is refused, as Keras does."""
     if x.rank != axes + 2:
-        raise refusal("bad-config", f"a {b.layer.class_name} layer on an input of {x.rank} axes, not {axes + 2}")
+        raise refusal("unsupported-graph", f"a {b.layer.class_name} layer on an input of {x.rank} axes, not {axes + 2}")
     return x
 
 

@@ -31,7 +31,7 @@ def refusal(*entry: Any, **given: Any) -> H5PortError:
         (("MaxPooling2D", {"pool_size": [8, 2]}), PIXELS, "unsupported-graph", "fits"),
         (("AveragePooling3D", {"pool_size": 6}), VOXELS, "unsupported-graph", "fits"),
         (("MaxPooling2D", {"pool_size": [2, 2, 2]}), PIXELS, "unsupported-option", "pool_size"),
-        (("AveragePooling1D", {}), PIXELS, "bad-config", "axes"),
+        (("AveragePooling1D", {}), PIXELS, "unsupported-graph", "axes"),
         (("Cropping1D", {"cropping": [3, 4]}), (None, 7, 4), "unsupported-graph", "empty"),
         (("Cropping2D", {"cropping": [[1, -1], [0, 0]]}), PIXELS, "unsupported-option", "cropping"),
         (("ZeroPadding2D", {"padding": [[1, 2, 3], [0, 0]]}), PIXELS, "unsupported-option", "padding"),

@@ -128,21 +128,29 @@ def _text(path: api.PathLike | None) -> str | None:
 
 def _outcomes(tasks: list[Task], executor: Executor | None, jobs: int | None) -> Iterator[Outcome]:
     """As they come."""
+    futures: dict[Future[Outcome], Task] = {}
+    died: list[Task] = []
     with _pool(jobs) if executor is None else nullcontext(executor) as pool:
-        futures = {pool.submit(convert_one, task): task for task in tasks}
         try:
-            left = []
+            for task in tasks:
+                try:
+                    futures[pool.submit(convert_one, task)] = task
+                except BrokenExecutor:
+                    died.append(task)
             for future in as_completed(futures):
                 outcome = _outcome(future, futures[future])
-                if outcome is None and executor is None:
-                    left.append(futures[future])
+                if outcome is None:
+                    died.append(futures[future])
                 else:
-                    yield outcome or _defect(futures[future], "a process of the executor died")
+                    yield outcome
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
-    yield from _one_by_one(left)
+    if executor is None:
+        yield from _one_by_one(died)
+    else:
+        yield from (_defect(task, "a process of the executor died") for task in died)
 
 
 def _one_by_one(tasks: list[Task]) -> Iterator[Outcome]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,6 +116,17 @@ def test_what_cannot_be_sent_to_a_process_is_said_for_each_file(files: list[Path
     found = h5port.convert_many(files[:2], tmp_path / "out", jobs=1, custom={"X": lambda config, tensors: None})
     assert states(found) == ["defect"] * 2
     assert "pickle" in found[0].problems[0].message.lower()
+
+
+class Broken(Executor):
+    """All its processes are dead."""
+
+    def submit(self, function: object, /, *args: object, **kwargs: object) -> Future[object]:
+        raise BrokenExecutor
+
+
+def test_an_executor_whose_processes_are_dead_is_a_defect_of_each_file(files: list[Path], tmp_path: Path) -> None:
+    assert states(convert(files, tmp_path / "out", Broken())) == ["defect"] * 4
 
 
 def test_a_cluster_of_dask_serves(files: list[Path], tmp_path: Path) -> None:

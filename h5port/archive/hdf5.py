@@ -36,6 +36,7 @@ class Hdf5Store:
     def __init__(self, file: Path | BinaryIO, where: str, mapped: Mapped | None = None) -> None:
         self.where = where
         self._mapped = Mapped(file) if isinstance(file, Path) else mapped
+        self._stream = None if isinstance(file, Path) else file
         try:
             self.file = h5py.File(file, "r")
             self.size = self.file.id.get_filesize()
@@ -107,6 +108,8 @@ class Hdf5Store:
 
     def close(self) -> None:
         self.file.close()
+        if self._stream is not None:
+            self._stream.close()
         if self._mapped is not None:
             self._mapped.close()
 

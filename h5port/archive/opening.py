@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import lzma
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -285,9 +287,13 @@ def _check_sum(path: Path, name: str) -> None:
 
 
 def _weights_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[BinaryIO, Mapped | None]:
-    """A member as a file, and where it lies, unless it had to be inflated."""
+    """A member as a file, and where it lies, unless it had to be inflated: then it is a temporary file."""
     if info.compress_type != zipfile.ZIP_STORED:
-        return io.BytesIO(archive.read(info)), None
+        inflated = tempfile.TemporaryFile(prefix="h5port-")  # noqa: SIM115
+        with archive.open(info) as member:
+            shutil.copyfileobj(member, inflated, 1 << 20)
+        inflated.seek(0)
+        return inflated, None
     with path.open("rb") as f:  # the local header has name and extra fields of its own lengths
         f.seek(info.header_offset)
         header = f.read(30)

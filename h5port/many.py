@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import nullcontext
@@ -88,6 +89,8 @@ def convert_many(
         partial=partial,
         stack_recurrent=stack_recurrent,
     )
+    if executor is None:
+        _check_sendable(options)
     paths = [Path(s) for s in sources]
     suffix = ".safetensors" if raw else "_torch"
     tasks = [
@@ -100,6 +103,17 @@ def convert_many(
         if progress is not None:
             progress(outcome, len(found), len(tasks))
     return [found[task.output] for task in tasks]
+
+
+def _check_sendable(options: api.Options) -> None:
+    try:
+        pickle.dumps(options)
+    except Exception as error:  # whatever pickle or the object itself raises
+        raise refusal(
+            "bad-argument",
+            f"the replacements cannot be sent to another process ({error})",
+            remedy="define them in a module, or in a file that is given as custom_file",
+        ) from None
 
 
 def output_names(sources: list[Path]) -> list[str]:
@@ -181,7 +195,7 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome | None:
         return future.result()
     except BrokenExecutor:
         return None
-    except Exception as error:  # what cannot be sent to another process, for one
+    except Exception as error:  # whatever the executor raises
         return _defect(task, f"{type(error).__name__}: {error}")
 
 

@@ -112,10 +112,10 @@ if not mark.exists() or not {is_mended}:
     assert states(found) == (["done", "unknown-activation", "done"] if is_mended else ["defect"] * 3)
 
 
-def test_what_cannot_be_sent_to_a_process_is_said_for_each_file(files: list[Path], tmp_path: Path) -> None:
-    found = h5port.convert_many(files[:2], tmp_path / "out", jobs=1, custom={"X": lambda config, tensors: None})
-    assert states(found) == ["defect"] * 2
-    assert "pickle" in found[0].problems[0].message.lower()
+def test_replacements_that_cannot_be_sent_to_a_process_are_refused_at_once(files: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(h5port.H5PortError, match="custom_file") as error:
+        h5port.convert_many(files, tmp_path / "out", custom={"X": lambda config, tensors: None})
+    assert error.value.code == "bad-argument"
 
 
 class Broken(Executor):

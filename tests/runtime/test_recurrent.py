@@ -294,6 +294,15 @@ def test_a_shim_with_double_steps_gives_the_definition_rounded_once(kind: str) -
         np.testing.assert_allclose(got.detach().numpy(), wanted, rtol=1e-7, atol=1e-12)
 
 
+def test_an_infinite_candidate_stays_infinite_in_a_gru() -> None:
+    shim = randomised(
+        shims.KerasGRU(IN, UNITS, activation=lambda x: x.sign() * torch.inf, recurrent_activation=torch.sigmoid)
+    )
+    y, (state,) = run_shim(shim, torch.ones(2, 1, IN, dtype=torch.float64))
+    assert torch.isinf(y).all()
+    assert torch.isinf(state).all()
+
+
 def test_a_shim_has_the_tensors_of_the_native_module() -> None:
     for native in NATIVES:
         for bias in (True, False):

@@ -179,7 +179,7 @@ class KerasGRU(KerasRecurrent):
             n = torch.addcmul(x_n, r, h @ candidate if bias is None else torch.baddbmm(bias, h, candidate))
         else:
             n = torch.baddbmm(x_n, r * h, candidate)
-        return [torch.lerp(self.activation(n), h, z)]
+        return [torch.addcmul(z * h, 1 - z, self.activation(n))]
 
 
 class KerasRNN(KerasRecurrent):

@@ -28,6 +28,7 @@ class Row(msgspec.Struct, kw_only=True):
     ratio: float | None = None
     size: float | None = None  # bytes or layers: what the cost grows with
     limit: float | None = None  # what `ratio` should not be above
+    limit_mb: float | None = None  # what `peak_mb` should not be above
     command: str | None = None
 
     @property

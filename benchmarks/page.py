@@ -48,6 +48,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "route": lambda row: row["route"],
         "time": lambda row: _time(median(row["seconds"])) if row["section"] != "install" else "",
         "memory": lambda row: f"{row['peak_mb']:.0f} MB" if row["peak_mb"] else "",
+        "limit of memory": lambda row: f"{row['limit_mb']:.0f} MB" if row.get("limit_mb") else "",
         "ratio": lambda row: f"{row['ratio']:.2f}" if row["ratio"] is not None else "",
         "limit": lambda row: f"{row['limit']:g}" if row["limit"] is not None else "",
         "command": lambda row: f"`{row['command']}`" if row["command"] else "",

@@ -57,64 +57,88 @@ def written(source: Path, out: Path, command: list[str], env: dict[str, str] | N
 # ---- bytes
 
 
+class Line(NamedTuple):
+    """A command that makes `Case.out` of `Case.source`, and what its ratio should not be above."""
+
+    command: list[str]
+    env: dict[str, str] | None = None
+    limit: float | None = None
+
+
+class Case(NamedTuple):
+    name: str
+    source: Path
+    out: Path
+    size: int  # of the weights, in bytes
+    largest: int  # of one tensor, in bytes
+
+    def rows(self, lines: dict[str, Line], rounds: int) -> list[Row]:
+        """All lines in turn; the first is the reference."""
+        routes: list[Route] = [(n, written(self.source, self.out, line.command, line.env)) for n, line in lines.items()]
+        rows = in_rounds(routes, rounds, section="bytes", case=self.name, size=self.size)
+        for row, line in zip(rows, lines.values(), strict=True):
+            row.limit, row.command = line.limit, _told(line.command, self.source.parent)
+            if row.route.startswith("h5port"):
+                row.limit_mb = round(100 + 1.25 * self.largest / 1e6)
+        return rows
+
+    def copied(self) -> Line:
+        return Line(["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(self.source), str(self.out)])
+
+    def converted(self, *options: str, limit: float | None = None) -> Line:
+        return Line(h5port("convert", self.source, "-o", self.out, *options), limit=limit)
+
+    def by(self, script: str, python: list[str], env: dict[str, str] | None = None) -> Line:
+        return Line([*python, str(ROUTES / script), str(self.source), str(self.out)], env)
+
+
 def bytes_(setting: Setting) -> Iterator[Row]:
     """Against `cp` and `sync` of the copy, from `.h5` and from inside a `.keras`."""
-    cases = [("0.8 GB", inputs.mixed(1024, 6), 1.5)]
+    models = {"0.8 GB": (inputs.mixed(1024, 6), 1.5)}
     if setting.full:
-        cases = [("1.6 GB", inputs.mixed(2048, 3), 1.5), ("6.0 GB", inputs.mixed(2048, 14), 1.3)]
-    for case, layers, limit in cases:
+        models = {"1.6 GB": (inputs.mixed(2048, 3), 1.5), "6.0 GB": (inputs.mixed(2048, 14), 1.3)}
+    for name, (layers, limit) in models.items():
         for suffix in (".h5", ".keras"):
             source = setting.folder / f"model{suffix}"
             inputs.write(source, layers)
-            peers = suffix == ".h5" and case != "6.0 GB"
-            yield from _converted(setting, source, f"{case} {suffix}", limit, inputs.bytes_of(layers), peers)
-            if case == "6.0 GB":
-                yield from _in_little_memory(setting, source, f"{case} {suffix}, 1 GB of memory")
+            sizes = inputs.bytes_of(layers), inputs.largest(layers)
+            case = Case(f"{name} {suffix}", source, setting.folder / "out", *sizes)
+            if name == "6.0 GB":
+                yield from _against_a_copy(case, limit, setting.rounds)
+                yield from _in_little_memory(case)
+            else:
+                peers = suffix == ".h5"
+                yield from _against_a_copy(case, limit, setting.rounds, naive=peers)
+                yield from _of_keras(case, setting) if peers else []
             source.unlink()
 
 
-def _converted(setting: Setting, source: Path, case: str, limit: float, size: int, peers: bool) -> list[Row]:
-    out = setting.folder / "out"
-    commands: dict[str, tuple[list[str], dict[str, str] | None, float | None]] = {
-        "cp and sync": (["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(source), str(out)], None, None),
-        "h5port --no-hash": (h5port("convert", source, "-o", out, "--no-hash"), None, limit),
-        "h5port": (h5port("convert", source, "-o", out), None, 2.0),
-    }
-    slow: dict[str, tuple[list[str], dict[str, str] | None, float | None]] = {}
-    if peers:
-        commands["numpy, array by array"] = (
-            [sys.executable, str(ROUTES / "naive.py"), str(source), str(out)],
-            None,
-            None,
-        )
-        for name, python, env in setting.keras() if setting.full else list(setting.keras())[:1]:
-            slow[name] = ([*python, str(ROUTES / "keras_load.py"), str(source), str(out)], env, None)
-    rows = _rows(setting, source, out, commands, setting.rounds, case, size)
-    if slow:  # once is enough
-        first = {"cp and sync": commands["cp and sync"]}
-        rows += _rows(setting, source, out, first | slow, 1, case, size)[1:]
-    return rows
+def _against_a_copy(case: Case, limit: float, rounds: int, *, naive: bool = False) -> list[Row]:
+    lines = {"cp and sync": case.copied()}
+    lines["h5port --no-hash"] = case.converted("--no-hash", limit=limit)
+    lines["h5port"] = case.converted(limit=2.0)
+    if naive:
+        lines["numpy, array by array"] = case.by("naive.py", [sys.executable])
+    return case.rows(lines, rounds)
 
 
-def _in_little_memory(setting: Setting, source: Path, case: str) -> list[Row]:
-    """The same in a control group that may hold 1 GB, the page cache of what is read and written included."""
-    out = setting.folder / "out"
+def _of_keras(case: Case, setting: Setting) -> list[Row]:
+    """Once is enough; in the quick mode, one of them."""
+    kerases = list(setting.keras())[: None if setting.full else 1]
+    lines = {name: case.by("keras_load.py", python, env) for name, python, env in kerases}
+    return case.rows({"cp and sync": case.copied(), **lines}, 1)[1:]
+
+
+def _in_little_memory(case: Case) -> list[Row]:
+    """In a control group that may hold 1 GB, the page cache of what is read and written included."""
     with memory_group(1 << 30) as group:
         if group is None:
             return []
-        lines = {
-            "cp and sync": ["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(source), str(out)],
-            "h5port": h5port("convert", source, "-o", out),
-        }
-        routes = [(name, written(source, out, limited(line, group))) for name, line in lines.items()]
-        return in_rounds(routes, 1, section="bytes", case=case)
-
-
-def _rows(setting, source, out, commands, rounds, case, size) -> list[Row]:  # type: ignore[no-untyped-def]
-    routes: list[Route] = [(n, written(source, out, command, env)) for n, (command, env, _) in commands.items()]
-    rows = in_rounds(routes, rounds, section="bytes", case=case, size=size)
-    for row, (command, _, limit) in zip(rows, commands.values(), strict=True):
-        row.limit, row.command = limit, _told(command, setting.folder)
+        lines = {"cp and sync": case.copied(), "h5port": case.converted(limit=2.0)}
+        inside = {name: line._replace(command=limited(line.command, group)) for name, line in lines.items()}
+        rows = case._replace(name=f"{case.name}, 1 GB of memory").rows(inside, 1)
+    for row, line in zip(rows, lines.values(), strict=True):
+        row.command = _told(line.command, case.source.parent)
     return rows
 
 
@@ -160,7 +184,10 @@ def small(setting: Setting) -> Iterator[Row]:
     routes: list[Route] = [("imports of h5py, numpy, safetensors", lambda: run(imports))]
     routes.append(("h5port inspect", written(source, out, h5port("inspect", source))))
     routes.append(("h5port convert", written(source, out, h5port("convert", source, "-o", out))))
-    yield from in_rounds(routes, 3 * setting.rounds, section="small", case="0.6 MB .h5", size=source.stat().st_size)
+    rows = in_rounds(routes, 3 * setting.rounds, section="small", case="0.6 MB .h5", size=source.stat().st_size)
+    for row, limit in zip(rows, (None, 2.5, 3.75), strict=True):
+        row.limit, row.limit_mb = limit, None if limit is None else 80
+    yield from rows
 
 
 def many(setting: Setting) -> Iterator[Row]:

@@ -30,6 +30,7 @@ class Row(msgspec.Struct, kw_only=True):
     limit: float | None = None  # what `ratio` should not be above
     limit_mb: float | None = None  # what `peak_mb` should not be above
     command: str | None = None
+    mode: str = "quick"
 
     @property
     def median(self) -> float:

@@ -27,7 +27,7 @@ def document(results: Path) -> str:
     found = json.loads(results.read_text(encoding="utf-8"))
     machine = found["machine"]
     about = [
-        f"{found['date']}, {found['mode']} mode: {machine['processor']}, {machine['cores']} cores, "
+        f"{found['date']}: {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gb']} GB, {machine['system']}, Python {machine['python']}.",
         "Versions: " + ", ".join(f"{n} {v}" for n, v in found["versions"].items()) + ".",
         "Beside it: " + ", ".join(f"{n} {v}" for n, v in found["keras"].items()) + "." if found["keras"] else "",
@@ -36,7 +36,7 @@ def document(results: Path) -> str:
     for section, title in SECTIONS.items():
         rows = [row for row in found["rows"] if row["section"] == section]
         if rows:
-            parts.append(f"## {title}\n\n" + _table(rows))
+            parts.append(f"## {title} ({rows[0].get('mode', 'quick')} mode)\n\n" + _table(rows))
     return "\n".join(parts)
 
 

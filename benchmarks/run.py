@@ -36,7 +36,6 @@ def main() -> None:
         setting = Setting(Path(folder), given.full, 3 if given.full else 2, oracle)
         rows = [row for name in given.only or SECTIONS for row in measured(name, setting)]
     results = {
-        "mode": "full" if given.full else "quick",
         "date": time.strftime("%Y-%m-%d"),
         "machine": measure.machine(),
         "versions": measure.versions(Path(sys.executable), PACKAGES),
@@ -54,6 +53,7 @@ def main() -> None:
 def measured(name: str, setting: Setting) -> list[measure.Row]:
     start, rows = time.monotonic(), []
     for row in SECTIONS[name](setting):
+        row.mode = "full" if setting.full else "quick"
         rows.append(row)
         print(told(row), flush=True)
     print(f"-- {name}: {time.monotonic() - start:.0f} s", flush=True)

@@ -166,7 +166,7 @@ def versions(python: Path, packages: Iterable[str]) -> dict[str, str]:
     """What of these is installed for a Python."""
     text = (
         "import sys, importlib.metadata as m\n"
-        "have = {d.name.lower(): d.version for d in m.distributions()}\n"
+        "have = {d.name.lower().replace('_', '-'): d.version for d in m.distributions()}\n"
         "print('\\n'.join(f'{n} {have[n]}' for n in sys.argv[1:] if n in have))"
     )
     out = subprocess.run([python, "-c", text, *packages], capture_output=True, text=True, check=True).stdout

@@ -18,8 +18,7 @@ SECTIONS = {
 _HEAD = """# Speed
 
 Written by `make bench`; the figures are those of one machine on one day. Routes take turns in one run; a ratio is the
-median of the
-ratios of the rounds, and stands beside the limit that it should keep to. Memory is the peak of the process.
+median of the ratios of the rounds, and stands beside the limit that it should keep to. Memory is the peak of a process.
 """
 
 

@@ -89,10 +89,6 @@ def bidirectional(class_name: str, inputs: int, units: int, **options: Any) -> L
     return Layer("Bidirectional", config, [(path, f"{half}_{name}", shape) for half, (path, name, shape) in halves])
 
 
-def bilstm(inputs: int, units: int, **options: Any) -> Layer:
-    return bidirectional("LSTM", inputs, units, **options)
-
-
 def stack(class_name: str = "LSTM", units: int = 64, layers: int = 2, **options: Any) -> list[Layer]:
     """Bidirectional layers, one on the other."""
     return [bidirectional(class_name, units if i == 0 else 2 * units, units, **options) for i in range(layers)]
@@ -110,8 +106,7 @@ def images(widths: Shape = (32, 64, 128)) -> list[Layer]:
 
 def mixed(units: int, layers: int) -> list[Layer]:
     """An embedding, a convolution and a stack of bidirectional LSTMs, and a Dense."""
-    middle = [bilstm(units if i == 0 else 2 * units, units) for i in range(layers)]
-    return [embedding(units), conv1d(units, units), *middle, dense(2 * units, 10)]
+    return [embedding(units), conv1d(units, units), *stack(units=units, layers=layers), dense(2 * units, 10)]
 
 
 def chain(count: int) -> list[Layer]:
@@ -146,15 +141,15 @@ def _named(layers: list[Layer]) -> Iterator[tuple[str, Layer]]:
         yield WORDS.get(layer.class_name, layer.class_name.lower()) + (f"_{n}" if n else ""), layer
 
 
-def _config(layers: list[Layer], input_layer: dict[str, Any]) -> dict[str, Any]:
+def _config(layers: list[Layer], shape: str) -> dict[str, Any]:
+    """`shape` is what the input layer calls its shape."""
     first = next(layer for layer in layers if layer.variables)
     features = first.variables[0][2][-2]
     start = {"Embedding": [None], "Dense": [features], "Conv2D": [None, None, features]}.get(
         first.class_name, [None, features]
     )
     dtype = "int32" if first.class_name == "Embedding" else "float32"
-    own = {"name": "x", "dtype": dtype, **{k: [None, *start] for k in input_layer}}
-    entries = [entry("InputLayer", own)]
+    entries = [entry("InputLayer", {"name": "x", "dtype": dtype, shape: [None, *start]})]
     for name, layer in _named(layers):
         config = {"name": name, "trainable": True, "dtype": "float32", **layer.config}
         entries.append(entry(layer.class_name, config))
@@ -165,7 +160,7 @@ def _write_h5(path: Path, layers: list[Layer]) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps(_config(layers, {"batch_input_shape": None}))
+        file.attrs["model_config"] = json.dumps(_config(layers, "batch_input_shape"))
         names = []
         weights = file.create_group("model_weights")
         for at in (file, weights):
@@ -192,7 +187,7 @@ def _write_keras(path: Path, layers: list[Layer]) -> None:
                 _fill(file, f"layers/{name}/{place}", shape)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1", "date_saved": "2026-01-01@00:00:00"}))
-        archive.writestr("config.json", json.dumps(_config(layers, {"batch_shape": None})))
+        archive.writestr("config.json", json.dumps(_config(layers, "batch_shape")))
         archive.write(weights, "model.weights.h5")
     weights.unlink()
 
@@ -211,4 +206,4 @@ def _fill(group: h5py.Group, name: str, shape: Shape) -> None:
 
 def small(path: Path) -> None:
     """A model of 600 KB: embedding, bidirectional LSTM, Dense."""
-    write(path, [embedding(32, 1500), bilstm(32, 64), bilstm(128, 32), dense(64, 4)])
+    write(path, [embedding(32, 1500), bidirectional("LSTM", 32, 64), bidirectional("LSTM", 128, 32), dense(64, 4)])

@@ -1,14 +1,13 @@
 """A worker: the models of torch_speed.py in a genuine Keras, as a `tf.function` on TensorFlow."""
 
 import os
-import statistics
-import sys
-import time
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from worker import serve
 
 BATCH, STEPS, UNITS = 32, 50, 64
 RECURRENT = {
@@ -25,17 +24,6 @@ def model(class_name, options):
     return keras.Model(x, y)
 
 
-def seconds(run, times=5):
-    """Of one run of several: the median, after one that is not counted."""
-    run()
-    found = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
-
-
 def main():
     backend = keras.backend.backend()
     given = np.random.default_rng(0).standard_normal((BATCH, STEPS, UNITS)).astype("float32")
@@ -44,19 +32,13 @@ def main():
         import tensorflow as tf
 
         x = tf.constant(given)
-        runs = {name: tf.function(lambda x, m=m: m(x, training=False)) for name, m in models.items()}
+        models = {name: tf.function(partial(m, training=False)) for name, m in models.items()}
     else:
         import torch
 
         x = torch.from_numpy(given)
-        runs = {name: lambda x, m=m: m(x, training=False) for name, m in models.items()}
-    for run in runs.values():
-        for _ in range(3):
-            run(x)
-    print("> " + "\t".join(runs), flush=True)
-    for line in sys.stdin:
-        run = runs[line.strip()]
-        print(f"> {seconds(lambda: run(x))}", flush=True)  # noqa: B023
+        models = {name: partial(m, training=False) for name, m in models.items()}
+    serve({name: partial(m, x) for name, m in models.items()})
 
 
 main()

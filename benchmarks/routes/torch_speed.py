@@ -2,16 +2,16 @@
 
     python torch_speed.py FOLDER [--compiled]
 
-Names go in, seconds come out, a line each. FOLDER holds the models of `speed.MODELS`.
+FOLDER holds what `sections.models` writes.
 """
 
-import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
+from worker import serve
 
 import h5port
 
@@ -33,43 +33,21 @@ class Images(nn.Module):
         return self.head(self.features(x).mean((2, 3)))
 
 
-def by_hand(module):
-    return lambda x: module(x)[0]
-
-
-def seconds(run, times=5):
-    """Of one run of several: the median, after one that is not counted."""
-    run()
-    found = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
-
-
 def main(folder, compiled):
     torch.manual_seed(0)
     sequence = torch.randn(BATCH, STEPS, UNITS)
     pictures = torch.randn(BATCH, SIDE, SIDE, 3)
     lstm = nn.LSTM(UNITS, UNITS, num_layers=2, batch_first=True, bidirectional=True).eval()
     images = Images().eval().to(memory_format=torch.channels_last)
-    runs = {"lstm by hand": (by_hand(lstm), sequence)}
-    runs["images by hand"] = (images, pictures.permute(0, 3, 1, 2))
+    runs = {"lstm by hand": lambda: lstm(sequence)[0]}
+    runs["images by hand"] = partial(images, pictures.permute(0, 3, 1, 2))
     for file in sorted(Path(folder).glob("*.h5")):
         module = h5port.load(file)
-        x = pictures if file.stem == "images" else sequence
-        runs[file.stem] = (module, x)
+        runs[file.stem] = partial(module, pictures if file.stem == "images" else sequence)
         if compiled and file.stem in ("hard", "before"):
-            runs[f"{file.stem} compiled"] = (torch.compile(module), x)
+            runs[f"{file.stem} compiled"] = partial(torch.compile(module), sequence)
     with torch.inference_mode():
-        for module, x in runs.values():
-            for _ in range(3):
-                module(x)
-        print("> " + "\t".join(runs), flush=True)
-        for line in sys.stdin:
-            module, x = runs[line.strip()]
-            print(f"> {seconds(lambda: module(x))}", flush=True)  # noqa: B023
+        serve(runs)
 
 
 main(sys.argv[1], "--compiled" in sys.argv)

@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: v for name, v in msgspec.structs.asdict(self).items() if v != defaults[name]}
         if self.config is not None:
             given["config"] = folder.sha256(Path(self.config))
-        given["custom"] = sorted(_all_custom(self.custom))
+        given["custom"] = sorted(replacements.known(self.custom))
         return {name: v for name, v in given.items() if v}
 
 
@@ -155,7 +155,7 @@ def load(
     if folder.is_folder(where):
         from safetensors.torch import load_file
 
-        return build(folder.read_program(where), load_file(where / folder.WEIGHTS), _all_custom(custom))
+        return build(folder.read_program(where), load_file(where / folder.WEIGHTS), replacements.known(custom))
     options = Options(
         config=config,
         writer=writer,
@@ -170,7 +170,7 @@ def load(
         for name, recipe in lowered.recipes.items():
             array = torch.from_numpy(np.array(recipe.apply(archive.read), order="C"))
             tensors[name] = array.view(torch.bfloat16) if recipe.dtype == "bfloat16" else array
-    return build(lowered.program, tensors, _all_custom(custom))
+    return build(lowered.program, tensors, replacements.known(custom))
 
 
 def state_dict(
@@ -254,7 +254,7 @@ def inspect(
         problems: tuple[Problem, ...] = ()
         try:
             model, who = _parse(archive, options)
-            lowered = lower_model(archive, model, who, custom=_all_custom(custom))
+            lowered = lower_model(archive, model, who, custom=replacements.known(custom))
             problems = lowered.problems
         except H5PortError as error:
             problems = error.problems
@@ -280,7 +280,7 @@ def _lowered(path: Path, options: Options) -> Iterator[tuple[Archive, Lowered, W
     """The open file and the program that it becomes; refused if anything stands in the way."""
     with open_archive(path) as archive:
         model, who = _parse(archive, options)
-        lowered = lower_model(archive, model, who, partial=options.partial, custom=_all_custom(options.custom))
+        lowered = lower_model(archive, model, who, partial=options.partial, custom=replacements.known(options.custom))
         if lowered.problems:
             raise H5PortError(lowered.problems)
         if options.stack_recurrent:
@@ -314,10 +314,6 @@ def _parse(archive: Archive, options: Options) -> tuple[Model, Writer]:
         )
     who = find_writer(archive, document, writer=options.writer, source_backend=options.source_backend)
     return parse_model(document, who), who
-
-
-def _all_custom(custom: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {**replacements.REGISTRY, **(custom or {})}
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[int], None] | None:

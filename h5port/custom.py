@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,11 @@ def register(name: str) -> Callable[[F], F]:
         return factory
 
     return remember
+
+
+def known(custom: Mapping[str, Factory] | None) -> dict[str, Factory]:
+    """Those of a call, before those that are registered."""
+    return {**REGISTRY, **(custom or {})}
 
 
 def run_file(path: Path) -> None:

@@ -85,7 +85,7 @@ def convert_many(
         config=config,
         writer=writer,
         source_backend=source_backend,
-        custom={**replacements.REGISTRY, **(custom or {})},
+        custom=replacements.known(custom),  # other processes do not have what was registered in this one
         partial=partial,
         stack_recurrent=stack_recurrent,
     )

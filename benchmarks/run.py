@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--full] [--only SECTION] [--folder DIR] [--oracle .oracle/bin/python]
 
-The quick mode takes less than three minutes, the full one about half an hour and 20 GB of disk. Nothing here is a
+The quick mode takes about three minutes, the full one about half an hour and 20 GB of disk. Nothing here is a
 test: the figures are those of one machine on one day; what counts are the ratios to a reference measured beside.
 """
 

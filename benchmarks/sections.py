@@ -109,7 +109,7 @@ def bytes_(setting: Setting) -> Iterator[Row]:
             else:
                 peers = suffix == ".h5"
                 yield from _against_a_copy(case, limit, setting.rounds, naive=peers)
-                yield from _of_keras(case, setting) if peers else []
+                yield from _of_keras(case, setting) if peers and setting.full else []
             source.unlink()
 
 
@@ -123,9 +123,8 @@ def _against_a_copy(case: Case, limit: float, rounds: int, *, naive: bool = Fals
 
 
 def _of_keras(case: Case, setting: Setting) -> list[Row]:
-    """Once is enough; in the quick mode, one of them."""
-    kerases = list(setting.keras())[: None if setting.full else 1]
-    lines = {name: case.by("keras_load.py", python, env) for name, python, env in kerases}
+    """Once is enough: they take minutes."""
+    lines = {name: case.by("keras_load.py", python, env) for name, python, env in setting.keras()}
     return case.rows({"cp and sync": case.copied(), **lines}, 1)[1:]
 
 
@@ -269,7 +268,7 @@ def speed(setting: Setting) -> Iterator[Row]:
             for row, (_, w, name, _) in zip(rows, routes, strict=True)
             if w in workers and name in workers[w].names
         ]
-        for _ in range(30 if setting.full else 10):
+        for _ in range(30 if setting.full else 6):
             for row, worker, name in asked:
                 row.seconds.append(worker.time(name))
         yield from compared([row for row, _, _ in asked])
